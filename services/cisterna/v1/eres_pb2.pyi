@@ -1,0 +1,98 @@
+from cisterna.v1 import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class LabelBlockRequest(_message.Message):
+    __slots__ = ("task", "probability", "local_labels", "parts", "threshold")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_LABELS_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    task: _common_pb2.TaskRef
+    probability: _common_pb2.ChunkRef
+    local_labels: _common_pb2.ArrayRef
+    parts: _common_pb2.ArrayRef
+    threshold: int
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., probability: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., local_labels: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., threshold: _Optional[int] = ...) -> None: ...
+
+class MergeObjectsRequest(_message.Message):
+    __slots__ = ("task", "parts", "blocks", "min_voxels", "merged", "voxel_size_nm", "class_name", "volume_shape", "block_shape")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    MIN_VOXELS_FIELD_NUMBER: _ClassVar[int]
+    MERGED_FIELD_NUMBER: _ClassVar[int]
+    VOXEL_SIZE_NM_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_SHAPE_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_SHAPE_FIELD_NUMBER: _ClassVar[int]
+    task: _common_pb2.TaskRef
+    parts: _common_pb2.ArrayRef
+    blocks: int
+    min_voxels: int
+    merged: _common_pb2.ArrayRef
+    voxel_size_nm: _containers.RepeatedScalarFieldContainer[float]
+    class_name: str
+    volume_shape: _containers.RepeatedScalarFieldContainer[int]
+    block_shape: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., blocks: _Optional[int] = ..., min_voxels: _Optional[int] = ..., merged: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., voxel_size_nm: _Optional[_Iterable[float]] = ..., class_name: _Optional[str] = ..., volume_shape: _Optional[_Iterable[int]] = ..., block_shape: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class RelabelBlockRequest(_message.Message):
+    __slots__ = ("task", "local_labels", "merged", "labels")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_LABELS_FIELD_NUMBER: _ClassVar[int]
+    MERGED_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    task: _common_pb2.TaskRef
+    local_labels: _common_pb2.ChunkRef
+    merged: _common_pb2.ArrayRef
+    labels: _common_pb2.ArrayRef
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., local_labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., merged: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., labels: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ...) -> None: ...
+
+class MeasureBlockRequest(_message.Message):
+    __slots__ = ("task", "vesicle_labels", "tubular_labels", "er_labels", "golgi_labels", "parts", "voxel_size_nm", "rules_json")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    VESICLE_LABELS_FIELD_NUMBER: _ClassVar[int]
+    TUBULAR_LABELS_FIELD_NUMBER: _ClassVar[int]
+    ER_LABELS_FIELD_NUMBER: _ClassVar[int]
+    GOLGI_LABELS_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    VOXEL_SIZE_NM_FIELD_NUMBER: _ClassVar[int]
+    RULES_JSON_FIELD_NUMBER: _ClassVar[int]
+    task: _common_pb2.TaskRef
+    vesicle_labels: _common_pb2.ChunkRef
+    tubular_labels: _common_pb2.ChunkRef
+    er_labels: _common_pb2.ChunkRef
+    golgi_labels: _common_pb2.ChunkRef
+    parts: _common_pb2.ArrayRef
+    voxel_size_nm: _containers.RepeatedScalarFieldContainer[float]
+    rules_json: str
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., vesicle_labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., tubular_labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., er_labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., golgi_labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., voxel_size_nm: _Optional[_Iterable[float]] = ..., rules_json: _Optional[str] = ...) -> None: ...
+
+class ClassifySitesRequest(_message.Message):
+    __slots__ = ("task", "vesicle_objects", "tubular_objects", "parts", "blocks", "output", "voxel_size_nm", "rules_json", "volume_shape")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    VESICLE_OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    TUBULAR_OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    VOXEL_SIZE_NM_FIELD_NUMBER: _ClassVar[int]
+    RULES_JSON_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_SHAPE_FIELD_NUMBER: _ClassVar[int]
+    task: _common_pb2.TaskRef
+    vesicle_objects: _common_pb2.ArrayRef
+    tubular_objects: _common_pb2.ArrayRef
+    parts: _common_pb2.ArrayRef
+    blocks: int
+    output: _common_pb2.ArrayRef
+    voxel_size_nm: _containers.RepeatedScalarFieldContainer[float]
+    rules_json: str
+    volume_shape: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., vesicle_objects: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., tubular_objects: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., blocks: _Optional[int] = ..., output: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., voxel_size_nm: _Optional[_Iterable[float]] = ..., rules_json: _Optional[str] = ..., volume_shape: _Optional[_Iterable[int]] = ...) -> None: ...

@@ -1,0 +1,46 @@
+from cisterna.v1 import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class TraceFramesRequest(_message.Message):
+    __slots__ = ("task", "classes", "confidence", "raw", "parts", "pixel_size_um", "frame_interval_s", "tracing_json")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    RAW_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    PIXEL_SIZE_UM_FIELD_NUMBER: _ClassVar[int]
+    FRAME_INTERVAL_S_FIELD_NUMBER: _ClassVar[int]
+    TRACING_JSON_FIELD_NUMBER: _ClassVar[int]
+    task: _common_pb2.TaskRef
+    classes: _common_pb2.ChunkRef
+    confidence: _common_pb2.ChunkRef
+    raw: _common_pb2.ChunkRef
+    parts: _common_pb2.ArrayRef
+    pixel_size_um: _containers.RepeatedScalarFieldContainer[float]
+    frame_interval_s: float
+    tracing_json: str
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., classes: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., confidence: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., raw: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., pixel_size_um: _Optional[_Iterable[float]] = ..., frame_interval_s: _Optional[float] = ..., tracing_json: _Optional[str] = ...) -> None: ...
+
+class SummariseMovieRequest(_message.Message):
+    __slots__ = ("task", "parts", "blocks", "output", "pixel_size_um", "frame_interval_s", "tracking_json")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    PIXEL_SIZE_UM_FIELD_NUMBER: _ClassVar[int]
+    FRAME_INTERVAL_S_FIELD_NUMBER: _ClassVar[int]
+    TRACKING_JSON_FIELD_NUMBER: _ClassVar[int]
+    task: _common_pb2.TaskRef
+    parts: _common_pb2.ArrayRef
+    blocks: int
+    output: _common_pb2.ArrayRef
+    pixel_size_um: _containers.RepeatedScalarFieldContainer[float]
+    frame_interval_s: float
+    tracking_json: str
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., blocks: _Optional[int] = ..., output: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., pixel_size_um: _Optional[_Iterable[float]] = ..., frame_interval_s: _Optional[float] = ..., tracking_json: _Optional[str] = ...) -> None: ...
