@@ -1,0 +1,23 @@
+"""Model folders: what a network is, its weights, and their digests. torch is imported only to build one."""
+
+from cisterna.models.folder import (
+    Model,
+    ModelError,
+    demo_models,
+    install_model,
+    load_model,
+    read_model,
+    read_model_folder,
+    write_model_folder,
+)
+
+__all__ = [
+    "Model",
+    "ModelError",
+    "demo_models",
+    "install_model",
+    "load_model",
+    "read_model",
+    "read_model_folder",
+    "write_model_folder",
+]
