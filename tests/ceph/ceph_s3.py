@@ -339,7 +339,9 @@ def _configuration(folder: Path, fsid: str, port: int, monitor_port: int) -> str
             "osd_pool_default_pg_autoscale_mode": "off",
             "mon_max_pg_per_osd": 2000,
             "osd_crush_chooseleaf_type": 0,
-            # Built machines are often nearly full; the monitor would refuse to work below 5 % free.
+            # A killed gateway keeps its watch on the control objects until this runs out; making a bucket waits for it.
+            "osd_client_watch_timeout": 4,
+            # Build machines are often nearly full; the monitor would refuse to work below 5 % free.
             "mon_data_avail_crit": 1,
             "mon_data_avail_warn": 2,
             "run_dir": folder / "run",
@@ -364,8 +366,6 @@ def _configuration(folder: Path, fsid: str, port: int, monitor_port: int) -> str
             "rgw_enable_ops_log": "false",
             "rgw_enable_usage_log": "false",
             "rgw_dynamic_resharding": "false",
-            # A killed gateway keeps its watch on the control objects until this runs out; making a bucket waits for it.
-            "osd_client_watch_timeout": 4,
             # A quota set by a test counts at once, not after ten minutes.
             "rgw_bucket_quota_ttl": 0,
             "rgw_user_quota_bucket_sync_interval": 1,
