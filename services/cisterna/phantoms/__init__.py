@@ -1,5 +1,6 @@
-"""Synthetic data with exact truth: FIB-SEM cells and ER movies."""
+"""Synthetic data with exact truth: FIB-SEM cells and ER movies, and how to score a result against it."""
 
 from .cell import CellPhantom, fibsem_cell
+from .er_movie import MoviePhantom, er_movie
 
-__all__ = ["CellPhantom", "fibsem_cell"]
+__all__ = ["CellPhantom", "MoviePhantom", "er_movie", "fibsem_cell"]
