@@ -1,0 +1,8 @@
+"""ER exit sites: objects from probabilities, exact surface distances, and the rules that classify them."""
+
+from cisterna.eres.classify import classify_sites
+from cisterna.eres.components import label_components
+from cisterna.eres.rules import NAIR2025, Rules, find_rules
+from cisterna.eres.sites import Sites
+
+__all__ = ["NAIR2025", "Rules", "Sites", "classify_sites", "find_rules", "label_components"]

@@ -1,0 +1,75 @@
+"""A volume in blocks without services: for memory-mapped arrays, and for the proof that tiling is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cisterna.chunks import BlockGrid, Box
+from cisterna.eres.components import LabelledBlock, Merged, label_block, merge_blocks
+from cisterna.eres.distances import Distances, measure_block
+from cisterna.eres.objects import objects_frame
+from cisterna.eres.rules import Rules, find_rules
+from cisterna.eres.sites import Sites, classify
+from cisterna.eres.sums import ObjectSums
+from cisterna.tables.volumes import TUBULAR, VESICLES
+
+
+def label_in_blocks(
+    probability: NDArray[np.uint8], threshold: int, block: Sequence[int], min_voxels: int = 1
+) -> tuple[NDArray[np.uint32], Merged]:
+    """Consecutive labels (uint32) of a volume and its objects, computed block by block."""
+    grid = BlockGrid(probability.shape, tuple(block))
+    parts: list[LabelledBlock] = []
+    labels = np.zeros(probability.shape, np.uint32)
+    for number in range(grid.blocks):
+        box = grid.box(number)
+        local, part = label_block(np.asarray(probability[box.slices]), threshold, box, grid.shape)
+        labels[box.slices] = local
+        parts.append(part)
+    merged = merge_blocks(parts, grid, min_voxels)
+    for number in range(grid.blocks):
+        box = grid.box(number)
+        labels[box.slices] = merged.relabel(number, labels[box.slices])
+    return labels, merged
+
+
+def classify_in_blocks(
+    vesicle_labels: NDArray[np.integer],
+    tubular_labels: NDArray[np.integer],
+    er_mask: NDArray[np.generic],
+    voxel_size_nm: Sequence[float],
+    block: Sequence[int],
+    rules: str | Rules | Mapping[str, object] = "nair2025",
+    golgi_mask: NDArray[np.generic] | None = None,
+) -> Sites:
+    """What :func:`classify_sites` gives, holding one block and its halo at a time. Labels must be whole numbers."""
+    chosen = find_rules(rules)  # type: ignore[arg-type]
+    grid = BlockGrid(vesicle_labels.shape, tuple(block))
+    halo = chosen.halo_voxels(voxel_size_nm)
+    sums: dict[str, list[ObjectSums]] = {VESICLES: [], TUBULAR: []}
+    parts: list[Distances] = []
+    for number in range(grid.blocks):
+        box = grid.box(number)
+        window = box.grow(halo).intersect(Box.whole(grid.shape))
+        for name, labels in ((VESICLES, vesicle_labels), (TUBULAR, tubular_labels)):
+            sums[name].append(ObjectSums.of_labels(np.asarray(labels[box.slices]), box.offset, grid.shape))
+        parts.append(
+            measure_block(
+                np.asarray(vesicle_labels[window.slices]),
+                np.asarray(tubular_labels[window.slices]),
+                np.asarray(er_mask[window.slices]) != 0,
+                None if golgi_mask is None else np.asarray(golgi_mask[window.slices]) != 0,
+                box.relative_to(window.offset),
+                voxel_size_nm,
+                chosen,
+            )
+        )
+    frames = []
+    for name in (VESICLES, TUBULAR):
+        every = ObjectSums.concatenate(sums[name])
+        frames.append(objects_frame(name, every.joined(every.label), voxel_size_nm, grid.shape))
+    distances = Distances.joined(parts)
+    return classify(*frames, distances, voxel_size_nm, grid.shape, chosen, golgi_mask is not None)

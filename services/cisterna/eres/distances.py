@@ -1,0 +1,331 @@
+"""Surface distances between objects, block by block, exact.
+
+The distance of two masks is the distance between the centres of their nearest voxels, in nm on the anisotropic
+grid; overlapping masks are at 0. One block emits the least distance that one of its own voxels has to anything in
+the block and its halo. Every pair of voxels within the halo's reach has its first voxel in exactly one block, so the
+minimum over all blocks is the distance in the whole volume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from cisterna.chunks import Box
+from cisterna.eres.rules import TOLERANCE_NM, Rules
+
+DECIMALS = 6
+"""Distances are rounded to 1e-6 nm, so that the block in which a pair was seen leaves no trace in the last bit."""
+
+_SLACK_NM = 1e-5
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Least distance of single objects to a mask: object ids (ascending) and nm."""
+
+    id: NDArray[np.int64]
+    nm: NDArray[np.float64]
+
+    def of(self, ids: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Distance of each of ``ids``; inf where none was found within reach."""
+        if not len(self.id):
+            return np.full(len(ids), np.inf)
+        at = np.minimum(np.searchsorted(self.id, ids), len(self.id) - 1)
+        return np.where(self.id[at] == ids, self.nm[at], np.inf)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Least distance of pairs of objects, sorted by (a, b); within one class a < b."""
+
+    a: NDArray[np.int64]
+    b: NDArray[np.int64]
+    nm: NDArray[np.float64]
+
+    def within(self, limit_nm: float) -> Pairs:
+        keep = self.nm <= limit_nm + TOLERANCE_NM
+        return Pairs(self.a[keep], self.b[keep], self.nm[keep])
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Everything the rules ask of the geometry, from one block or joined from many.
+
+    ``vesicle_region`` is measured in the metric of the Golgi rule, and only where groups of large extent are the
+    Golgi reference; ``vesicle_golgi`` only where a segmentation is. Pairs whose rule compares centroids are empty.
+    """
+
+    vesicle_er: Nearest
+    tubular_er: Nearest
+    vesicle_golgi: Nearest
+    vesicle_vesicle: Pairs
+    vesicle_region: Pairs
+    tubular_tubular: Pairs
+    vesicle_tubular: Pairs
+
+    @classmethod
+    def joined(cls, parts: Iterable[Distances]) -> Distances:
+        """Minimum over parts."""
+        held = list(parts)
+        out: dict[str, Nearest | Pairs] = {}
+        for f in fields(cls):
+            values = [getattr(p, f.name) for p in held]
+            out[f.name] = _least_pairs(values) if _is_pairs(f.name) else _least(values)
+        return cls(**out)  # type: ignore[arg-type]
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Named arrays, for a part."""
+        return {
+            f"{f.name}.{g.name}": getattr(getattr(self, f.name), g.name)
+            for f in fields(self)
+            for g in fields(getattr(self, f.name))
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Distances:
+        """Inverse of :meth:`arrays`."""
+        out: dict[str, Nearest | Pairs] = {}
+        for f in fields(cls):
+            kind = Pairs if _is_pairs(f.name) else Nearest
+            out[f.name] = kind(*(arrays[f"{f.name}.{g.name}"] for g in fields(kind)))  # type: ignore[arg-type]
+        return cls(**out)  # type: ignore[arg-type]
+
+
+def measure_block(
+    vesicles: NDArray[np.integer],
+    tubular: NDArray[np.integer],
+    er: NDArray[np.bool_],
+    golgi: NDArray[np.bool_] | None,
+    core: Box,
+    voxel_size_nm: Sequence[float],
+    rules: Rules,
+) -> Distances:
+    """Distances seen from one block.
+
+    The arrays (Z,Y,X) hold the block and its halo, clipped to the volume; ``core`` is the block's box within them.
+    The halo must reach ``rules.halo_voxels(voxel_size_nm)`` wherever the volume goes on. ``golgi`` None = there is
+    no Golgi segmentation.
+    """
+    size = np.asarray(voxel_size_nm, np.float64)
+    ves = _Surfaces.of_labels(vesicles, core, size)
+    tub = _Surfaces.of_labels(tubular, core, size)
+    from_mask = rules.golgi_from_mask(golgi is not None)
+    no_pairs = Pairs(*_NO_PAIR)
+    vesicle_vesicle = vesicle_region = no_pairs
+    surface_groups = rules.group_measure == "surface"
+    if not from_mask:
+        vesicle_region = _pairs(ves, ves, rules.golgi_distance_nm, rules.golgi_metric, same=True)
+    if (
+        surface_groups
+        and not from_mask
+        and rules.golgi_metric == "euclidean"
+        and rules.group_vesicles_nm <= rules.golgi_distance_nm
+    ):
+        vesicle_vesicle = vesicle_region.within(rules.group_vesicles_nm)
+    elif surface_groups:
+        vesicle_vesicle = _pairs(ves, ves, rules.group_vesicles_nm, "euclidean", same=True)
+    links = no_pairs
+    if rules.link_measure == "surface":
+        links = _pairs(ves, tub, rules.link_nm, "euclidean")
+        links = _least_pairs([links, _overlapping(vesicles, tubular, core)])
+    return Distances(
+        vesicle_er=_to_mask(vesicles, ves, er, core, rules.er_search_nm, "euclidean"),
+        tubular_er=_to_mask(tubular, tub, er, core, rules.er_search_nm, "euclidean"),
+        vesicle_golgi=(
+            _to_mask(vesicles, ves, golgi, core, rules.golgi_distance_nm, rules.golgi_metric)
+            if from_mask and golgi is not None
+            else Nearest(*_NO_NEAREST)
+        ),
+        vesicle_vesicle=vesicle_vesicle,
+        vesicle_region=vesicle_region,
+        tubular_tubular=(
+            _pairs(tub, tub, rules.group_tubular_nm, "euclidean", same=True) if surface_groups else no_pairs
+        ),
+        vesicle_tubular=links,
+    )
+
+
+def surface_voxels(mask: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Non-zero voxels with a 6-neighbour of another value (beyond the array nothing counts as other).
+
+    The nearest voxels of two disjoint masks are always among these: from a voxel that is not, one step along an
+    axis brings you closer to the other mask and stays in the first.
+    """
+    edge = np.zeros(mask.shape, bool)
+    for axis in range(mask.ndim):
+        near, far = [slice(None)] * mask.ndim, [slice(None)] * mask.ndim
+        near[axis], far[axis] = slice(None, -1), slice(1, None)
+        other = mask[tuple(near)] != mask[tuple(far)]
+        edge[tuple(near)] |= other
+        edge[tuple(far)] |= other
+    edge &= mask != 0
+    return edge
+
+
+_NO_NEAREST = (np.zeros(0, np.int64), np.zeros(0, np.float64))
+_NO_PAIR = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float64))
+
+
+def _is_pairs(name: str) -> bool:
+    return name in ("vesicle_vesicle", "vesicle_region", "tubular_tubular", "vesicle_tubular")
+
+
+@dataclass(frozen=True)
+class _Surfaces:
+    """Surface voxels of labelled objects, object after object: ``begin[i]:begin[i+1]`` are those of ``label[i]``.
+
+    An object that fills the whole array has none: nothing is left for it to have a distance to, only overlaps.
+    """
+
+    size: NDArray[np.float64]
+    label: NDArray[np.int64]
+    begin: NDArray[np.int64]
+    index: NDArray[np.int64]
+    nm: NDArray[np.float64]
+    in_core: NDArray[np.bool_]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    @classmethod
+    def of_labels(cls, labels: NDArray[np.integer], core: Box, size: NDArray[np.float64]) -> _Surfaces:
+        where = np.nonzero(surface_voxels(labels) if labels.any() else np.zeros(labels.shape, bool))
+        number = labels[where].astype(np.int64)
+        order = np.argsort(number, kind="stable")
+        index = np.stack(where, axis=1)[order].astype(np.int64)
+        label, begin = np.unique(number[order], return_index=True)
+        nm = index * size
+        begins = np.append(begin, len(index)).astype(np.int64)
+        in_core = np.all((index >= core.offset) & (index < core.end), axis=1)
+        low = np.minimum.reduceat(nm, begin, axis=0) if len(label) else np.zeros((0, 3))
+        high = np.maximum.reduceat(nm, begin, axis=0) if len(label) else np.zeros((0, 3))
+        return cls(size, label, begins, index, nm, in_core, low, high)
+
+    def points(self, i: int) -> slice:
+        return slice(int(self.begin[i]), int(self.begin[i + 1]))
+
+
+def _lengths(steps: NDArray[np.int64], size: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
+    """Length in nm of steps given in voxels, rounded; always from whole voxels, so equal steps have equal lengths."""
+    nm = np.abs(steps) * size
+    raw = nm.max(axis=-1) if metric == "per_axis" else np.sqrt((nm * nm).sum(axis=-1))
+    return np.round(raw, DECIMALS)
+
+
+def _pairs(a: _Surfaces, b: _Surfaces, limit_nm: float, metric: str, same: bool = False) -> Pairs:
+    """Least distances (at most ``limit_nm``) from core voxels of ``a`` to voxels of ``b``, for disjoint objects."""
+    if not len(a.label) or not len(b.label):
+        return Pairs(*_NO_PAIR)
+    p = np.inf if metric == "per_axis" else 2.0
+    whole = np.array([bool(b.in_core[b.points(j)].all()) for j in range(len(b.label))])
+    trees: dict[int, cKDTree] = {}
+    found: list[tuple[int, int, float]] = []
+    for i in range(len(a.label)):
+        own = a.in_core[a.points(i)]
+        if not own.any():
+            continue
+        points, index = a.nm[a.points(i)][own], a.index[a.points(i)][own]
+        gap = np.maximum(0, np.maximum(b.low - points.max(axis=0), points.min(axis=0) - b.high))
+        for j in np.flatnonzero(np.linalg.norm(gap, ord=p, axis=1) <= limit_nm + _SLACK_NM):
+            # Two objects wholly inside the block see each other twice; once is enough.
+            if same and (i == j or (j < i and whole[i] and whole[j])):
+                continue
+            if j not in trees:
+                trees[j] = cKDTree(b.nm[b.points(j)], balanced_tree=False, compact_nodes=False)
+            step = _nearest_step(points, index, trees[j], b, int(j), p, limit_nm)
+            if step is not None:
+                nm = float(_lengths(step, a.size, metric))
+                if nm <= limit_nm + TOLERANCE_NM:
+                    pair = (int(a.label[i]), int(b.label[j]))
+                    found.append((*(sorted(pair) if same else pair), nm))  # type: ignore[arg-type]
+    if not found:
+        return Pairs(*_NO_PAIR)
+    one, two, nms = zip(*found, strict=True)
+    return _least_pairs([Pairs(np.array(one, np.int64), np.array(two, np.int64), np.array(nms, np.float64))])
+
+
+def _nearest_step(
+    points: NDArray[np.float64],
+    index: NDArray[np.int64],
+    tree: cKDTree,
+    b: _Surfaces,
+    j: int,
+    p: float,
+    limit_nm: float,
+) -> NDArray[np.int64] | None:
+    """Voxel step between the nearest of ``points`` and object j of ``b``; None beyond the limit."""
+    box = np.maximum(0, np.maximum(b.low[j] - points, points - b.high[j]))
+    reach = np.linalg.norm(box, ord=p, axis=1)
+    # The point nearest to the other's box gives an upper bound; only points whose box distance is below it can win.
+    bound = float(tree.query(points[int(reach.argmin())], p=p)[0])
+    bound = min(bound, limit_nm) + _SLACK_NM
+    near = np.flatnonzero(reach <= bound)
+    if not len(near):
+        return None
+    nm, at = tree.query(points[near], p=p, distance_upper_bound=bound)
+    best = int(np.argmin(nm))
+    if not np.isfinite(nm[best]):
+        return None
+    return index[near[best]] - b.index[int(b.begin[j]) + int(at[best])]
+
+
+def _overlapping(a: NDArray[np.integer], b: NDArray[np.integer], core: Box) -> Pairs:
+    """Pairs of labels that share a voxel of the core: distance 0."""
+    own_a, own_b = a[core.slices], b[core.slices]
+    both = (own_a != 0) & (own_b != 0)
+    pairs = np.unique(np.stack([own_a[both].astype(np.int64), own_b[both].astype(np.int64)], axis=1), axis=0)
+    return Pairs(pairs[:, 0], pairs[:, 1], np.zeros(len(pairs)))
+
+
+def _to_mask(
+    labels: NDArray[np.integer], objects: _Surfaces, mask: NDArray[np.generic], core: Box, limit_nm: float, metric: str
+) -> Nearest:
+    """Least distance (at most ``limit_nm``) of each object's core voxels to a mask."""
+    own = labels[core.slices]
+    inside = np.unique(own[(mask[core.slices] != 0) & (own != 0)]).astype(np.int64)
+    found = [Nearest(inside, np.zeros(len(inside)))]
+    near = np.zeros(mask.shape, bool)
+    for i in range(len(objects.label)):
+        points = objects.index[objects.points(i)][objects.in_core[objects.points(i)]]
+        if len(points):
+            reach = np.floor((limit_nm + _SLACK_NM) / objects.size).astype(np.int64)
+            low, high = np.maximum(points.min(axis=0) - reach, 0), points.max(axis=0) + reach + 1
+            near[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = True
+    if near.any():
+        target = np.stack(np.nonzero(near & surface_voxels(mask != 0)), axis=1).astype(np.int64)
+        ask = objects.in_core & ~np.isin(np.repeat(objects.label, np.diff(objects.begin)), inside)
+        if len(target) and ask.any():
+            tree = cKDTree(target * objects.size, balanced_tree=False, compact_nodes=False)
+            p = np.inf if metric == "per_axis" else 2.0
+            at = tree.query(objects.nm[ask], p=p, distance_upper_bound=limit_nm + _SLACK_NM)[1]
+            hit = at < len(target)
+            nm = _lengths(objects.index[ask][hit] - target[at[hit]], objects.size, metric)
+            label = np.repeat(objects.label, np.diff(objects.begin))[ask][hit]
+            keep = nm <= limit_nm + TOLERANCE_NM
+            found.append(Nearest(label[keep], nm[keep]))
+    return _least(found)
+
+
+def _least(parts: Sequence[Nearest]) -> Nearest:
+    if not parts:
+        return Nearest(*_NO_NEAREST)
+    ids = np.concatenate([p.id for p in parts])
+    nm = np.concatenate([p.nm for p in parts])
+    order = np.lexsort((nm, ids))
+    keep, first = np.unique(ids[order], return_index=True)
+    return Nearest(keep.astype(np.int64), nm[order][first])
+
+
+def _least_pairs(parts: Sequence[Pairs]) -> Pairs:
+    if not parts:
+        return Pairs(*_NO_PAIR)
+    a, b, nm = (np.concatenate([getattr(p, name) for p in parts]) for name in ("a", "b", "nm"))
+    order = np.lexsort((nm, b, a))
+    a, b, nm = a[order], b[order], nm[order]
+    first = np.ones(len(a), bool)
+    first[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
+    return Pairs(a[first].astype(np.int64), b[first].astype(np.int64), nm[first])

@@ -1,0 +1,45 @@
+"""The table of objects, from the sums over their voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from cisterna.eres.sums import ObjectSums
+from cisterna.tables.volumes import OBJECTS
+
+
+def objects_frame(
+    class_name: str, sums: ObjectSums, voxel_size_nm: Sequence[float], volume_shape: Sequence[int]
+) -> pd.DataFrame:
+    """Rows of the `objects` table for one class; ``er_distance_nm`` is inf and ``site_id`` 0 until classified.
+
+    ``sums.label`` is the object id. Positions in nm: the centre of voxel i lies at (i + 0.5) × voxel size.
+    """
+    size = np.asarray(voxel_size_nm, np.float64)
+    voxels = sums.voxels.astype(np.float64)
+    volume = voxels * float(np.prod(size))
+    centroid = (sums.position / voxels[:, None] + 0.5) * size if len(sums) else np.zeros((0, 3))
+    low, high = sums.low * size, (sums.high + 1) * size
+    with np.errstate(invalid="ignore", divide="ignore"):
+        probability = sums.probability / (255.0 * sums.graded)
+        grey = sums.grey / sums.imaged
+    rows = {
+        "class": [class_name] * len(sums),
+        "object_id": sums.label,
+        "voxels": sums.voxels,
+        "volume_nm3": volume,
+        "diameter_mask_nm": np.cbrt(6.0 * volume / np.pi),
+        "mean_probability": probability,
+        "mean_grey": grey,
+        "touches_edge": np.any((sums.low == 0) | (sums.high == np.asarray(volume_shape) - 1), axis=1),
+        "er_distance_nm": np.full(len(sums), np.inf),
+        "site_id": np.zeros(len(sums), np.uint32),
+    }
+    for i, axis in enumerate("zyx"):
+        rows[f"centroid_{axis}_nm"] = centroid[:, i]
+        rows[f"min_{axis}_nm"] = low[:, i]
+        rows[f"max_{axis}_nm"] = high[:, i]
+    return OBJECTS.frame(pd.DataFrame(rows))

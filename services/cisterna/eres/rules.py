@@ -1,0 +1,157 @@
+"""Rule sets for exit sites as data: every figure a field in nm, with its source and its alternatives."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+TOLERANCE_NM = 1e-6
+"""Thresholds are inclusive within this; the extent limit is the one exclusive figure (more than, not at)."""
+
+PAPER = "Nair et al., J. Cell Biol. 2025"
+
+
+def _rule(default: Any, source: str, alternatives: str = "", choices: tuple[str, ...] = ()) -> Any:
+    return field(default=default, metadata={"source": source, "alternatives": alternatives, "choices": choices})
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How objects become classified sites. Lengths are in nm; the defaults are `nair2025`.
+
+    The metadata of each field holds the sentence it comes from and the other readings of it
+    (`dataclasses.fields(Rules)`); docs/eres.md shows them as a table.
+    """
+
+    name: str = "nair2025"
+    version: int = 1
+    group_vesicles_nm: float = _rule(60.0, "COPI-positive voxels within 60 nm are one object", "surface or centre")
+    group_tubular_nm: float = _rule(140.0, "tubular-ERES voxels within 140 nm are one object", "surface or centre")
+    group_measure: str = _rule(
+        "surface",
+        "not said in the paper; voxels are compared, so surfaces",
+        "centroid: between the centroids of two objects",
+        ("surface", "centroid"),
+    )
+    golgi_reference: str = _rule(
+        "auto",
+        "vesicles in regions > 400 nm or within 320 nm in any dimension are excluded; no reference object is named",
+        "auto: a Golgi segmentation where given, else groups of large extent; extent: always the latter; "
+        "segmentation: refuse to classify without one",
+        ("auto", "extent", "segmentation"),
+    )
+    golgi_extent_nm: float = _rule(400.0, "regions > 400 nm: extent of a group's box in any axis, exclusive")
+    golgi_distance_nm: float = _rule(320.0, "within 320 nm in any dimension")
+    golgi_metric: str = _rule(
+        "euclidean",
+        "within 320 nm in any dimension",
+        "per_axis: the largest of the three axis distances",
+        ("euclidean", "per_axis"),
+    )
+    near_er_nm: float = _rule(120.0, "membrane-to-ER distance <= 120 nm: vesicular ERES candidate")
+    er_search_nm: float = _rule(200.0, "ours: distances to the ER are measured up to here, for histograms")
+    link_nm: float = _rule(50.0, "vesicular and tubular within 50 nm: mixed")
+    link_measure: str = _rule(
+        "surface",
+        "Methods speak of coordinates, Results of distance",
+        "centroid: between the centroids of two objects",
+        ("surface", "centroid"),
+    )
+    cluster_region_nm: float = _rule(400.0, "clusters in a region <= 400 nm", "~250")
+    cluster_min: int = _rule(5, "5-55 vesicles", "3-40, 5-40, 5-50")
+    cluster_max: int = _rule(55, "5-55 vesicles", "3-40, 5-40, 5-50")
+    require_cluster: bool = _rule(
+        False, "ours: a model finds one or a few vesicles of a cluster", "true: a stand-alone site must be a cluster"
+    )
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            value, choices = getattr(self, f.name), f.metadata.get("choices")
+            if choices and value not in choices:
+                raise ValueError(f"rule {f.name} = {value!r}: choose one of {', '.join(choices)}")
+            if f.name.endswith("_nm") and not (
+                isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+            ):
+                raise ValueError(f"rule {f.name} = {value!r}: give a finite length >= 0 in nm")
+            if f.name.endswith("_nm"):
+                object.__setattr__(self, f.name, float(value))  # 60 and 60.0 are one rule, and one stage key
+        for name in ("version", "cluster_min", "cluster_max"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"rule {name} = {value!r}: give a whole number >= 1")
+        if not isinstance(self.require_cluster, bool):
+            raise ValueError(f"rule require_cluster = {self.require_cluster!r}: give true or false")
+        if self.er_search_nm < self.near_er_nm:
+            raise ValueError(
+                f"rule er_search_nm = {self.er_search_nm:g} is below near_er_nm = {self.near_er_nm:g}: raise it"
+            )
+        if self.cluster_max < self.cluster_min:
+            raise ValueError(f"rule cluster_max = {self.cluster_max} is below cluster_min = {self.cluster_min}")
+
+    def golgi_from_mask(self, mask_given: bool) -> bool:
+        """Whether the Golgi reference is the segmentation (else it is the groups of large extent)."""
+        if self.golgi_reference == "segmentation" and not mask_given:
+            raise ValueError(
+                "rule golgi_reference = 'segmentation' needs a Golgi segmentation: give one, or choose 'auto'"
+            )
+        return mask_given and self.golgi_reference != "extent"
+
+    def reach_nm(self) -> float:
+        """Largest surface distance that the rules ask for: what the halo of a block must cover."""
+        reach = [self.er_search_nm, self.golgi_distance_nm]
+        if self.group_measure == "surface":
+            reach += [self.group_vesicles_nm, self.group_tubular_nm]
+        if self.link_measure == "surface":
+            reach.append(self.link_nm)
+        return max(reach)
+
+    def halo_voxels(self, voxel_size_nm: Sequence[float]) -> tuple[int, ...]:
+        """Smallest halo (voxels per axis) with which a block sees every distance up to :meth:`reach_nm`."""
+        reach = self.reach_nm() + TOLERANCE_NM
+        return tuple(math.floor(reach / s) for s in voxel_size_nm)
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no blanks; equal rule sets give equal bytes."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Rules:
+        """A rule set from a mapping; fields left out keep the `nair2025` value. ValueError on an unknown field."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"unknown rule {', '.join(unknown)}: the fields are {', '.join(sorted(known))}")
+        return cls(**values)
+
+    @classmethod
+    def from_json(cls, text: str) -> Rules:
+        """Inverse of :meth:`to_json`."""
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"the rule set is not JSON ({error}): write it with Rules.to_json()") from error
+        if not isinstance(values, dict):
+            raise ValueError("the rule set must be a JSON object of rule fields")
+        return cls.from_mapping(values)
+
+
+NAIR2025 = Rules()
+
+RULE_SETS = {NAIR2025.name: NAIR2025}
+
+
+def find_rules(rules: str | Rules | Mapping[str, Any]) -> Rules:
+    """A rule set by name, as JSON text, as a mapping of changed fields, or as it is."""
+    if isinstance(rules, Rules):
+        return rules
+    if isinstance(rules, Mapping):
+        return Rules.from_mapping(rules)
+    if rules.lstrip().startswith("{"):
+        return Rules.from_json(rules)
+    if rules not in RULE_SETS:
+        raise ValueError(f"unknown rule set {rules!r}: choose one of {', '.join(RULE_SETS)}, or give its fields")
+    return RULE_SETS[rules]

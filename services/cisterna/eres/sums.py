@@ -1,0 +1,114 @@
+"""What is added up over the voxels of each object: exact integers, so that the order of blocks does not matter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ObjectSums:
+    """Sums over the voxels of n objects; positions are voxel indices of the whole volume (z,y,x).
+
+    ``first`` is the smallest raster (C order) index of a voxel, ``low``/``high`` the first and last voxel index per
+    axis, ``position`` the sum of voxel indices, ``probability`` the sum of uint8 probabilities and ``grey`` that of
+    image values. ``graded``/``imaged`` count the voxels that had a probability or a grey value.
+    """
+
+    label: NDArray[np.int64]
+    first: NDArray[np.int64]
+    voxels: NDArray[np.int64]
+    position: NDArray[np.int64]
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    probability: NDArray[np.int64]
+    graded: NDArray[np.int64]
+    grey: NDArray[np.float64]
+    imaged: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def take(self, index: NDArray[np.integer] | NDArray[np.bool_]) -> ObjectSums:
+        """The chosen objects, in the order of ``index``."""
+        return ObjectSums(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    def joined(self, group: NDArray[np.int64]) -> ObjectSums:
+        """Sums of groups: objects with the same number in ``group`` become one; the result is ordered by number.
+
+        ``label`` of the result is the group's number.
+        """
+        numbers, inverse = np.unique(group, return_inverse=True)
+        n = len(numbers)
+
+        def added(values: NDArray[np.generic]) -> NDArray[np.generic]:
+            out = np.zeros((n, *values.shape[1:]), values.dtype)
+            np.add.at(out, inverse, values)
+            return out
+
+        first, low, high = (np.full((n, *a.shape[1:]), 0, np.int64) for a in (self.first, self.low, self.high))
+        first[:], low[:], high[:] = np.iinfo(np.int64).max, np.iinfo(np.int64).max, -1
+        np.minimum.at(first, inverse, self.first)
+        np.minimum.at(low, inverse, self.low)
+        np.maximum.at(high, inverse, self.high)
+        sums = {name: added(getattr(self, name)) for name in _ADDED}
+        return ObjectSums(label=numbers.astype(np.int64), first=first, low=low, high=high, **sums)  # type: ignore[arg-type]
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """The fields as named arrays, for a part."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[ObjectSums]) -> ObjectSums:
+        """Objects of several parts, one after the other."""
+        if not parts:
+            return cls.of_labels(np.zeros((0, 1, 1), np.uint32))
+        return cls(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)})
+
+    @classmethod
+    def of_labels(
+        cls,
+        labels: NDArray[np.integer],
+        offset: Sequence[int] = (0, 0, 0),
+        volume_shape: Sequence[int] | None = None,
+        probability: NDArray[np.uint8] | None = None,
+        image: NDArray[np.generic] | None = None,
+    ) -> ObjectSums:
+        """Sums of every label of a block (0 is background), ordered by label.
+
+        ``labels`` (Z,Y,X) lies at ``offset`` in a volume of ``volume_shape`` voxels (default: it is the volume).
+        """
+        shape = tuple(volume_shape) if volume_shape is not None else labels.shape
+        where = np.nonzero(labels)
+        numbers, inverse = np.unique(labels[where], return_inverse=True)
+        n = len(numbers)
+        index = np.stack(where, axis=1).astype(np.int64) + np.asarray(offset, np.int64)
+        raster = (index[:, 0] * shape[1] + index[:, 1]) * shape[2] + index[:, 2]
+        # np.nonzero is in raster order within the block, so each label's first occurrence is its smallest index.
+        first = np.zeros(n, np.int64)
+        first[inverse[::-1]] = raster[::-1]
+        low = np.full((n, 3), np.iinfo(np.int64).max, np.int64)
+        high = np.full((n, 3), -1, np.int64)
+        position = np.zeros((n, 3), np.int64)
+        for axis in range(3):
+            np.minimum.at(low[:, axis], inverse, index[:, axis])
+            np.maximum.at(high[:, axis], inverse, index[:, axis])
+            np.add.at(position[:, axis], inverse, index[:, axis])
+        voxels = np.bincount(inverse, minlength=n).astype(np.int64)
+        summed, graded = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        if probability is not None:
+            np.add.at(summed, inverse, probability[where].astype(np.int64))
+            graded = voxels.copy()
+        grey, imaged = np.zeros(n, np.float64), np.zeros(n, np.int64)
+        if image is not None:
+            values = image[where].astype(np.float64)
+            known = np.isfinite(values)
+            grey = np.bincount(inverse[known], values[known], minlength=n).astype(np.float64)
+            imaged = np.bincount(inverse[known], minlength=n).astype(np.int64)
+        return cls(numbers.astype(np.int64), first, voxels, position, low, high, summed, graded, grey, imaged)
+
+
+_ADDED = ("voxels", "position", "probability", "graded", "grey", "imaged")

@@ -1,0 +1,81 @@
+"""Tables of a volume run: objects, sites and the links between them.
+
+Positions are in nm from the outer corner of voxel (0, 0, 0): the centre of voxel i lies at (i + 0.5) × voxel size.
+"""
+
+from __future__ import annotations
+
+from cisterna.tables.schema import Column, Table
+
+VESICLES = "copi"
+TUBULAR = "tubular_eres"
+"""Names of the two object classes that the rules speak of, as the `class` column has them."""
+
+SITE_CLASSES = (
+    "vesicular_standalone",
+    "vesicular_mixed",
+    "dispersed",
+    "golgi_associated",
+    "tubular_isolated",
+    "tubular_mixed",
+)
+"""The six names of `counts`, in the order of reports."""
+
+
+def _axes(stem: str, text: str) -> tuple[Column, ...]:
+    return tuple(Column(f"{stem}_{axis}_nm", "float64", "nm", f"{text}, {axis}") for axis in "zyx")
+
+
+OBJECTS = Table(
+    "objects",
+    (
+        Column("class", "string", "", "organelle class of the object"),
+        Column("object_id", "uint32", "", "value of the object's voxels in the label volume of its class"),
+        Column("voxels", "int64", "voxels", "number of voxels"),
+        Column("volume_nm3", "float64", "nm³", "voxels × voxel volume"),
+        *_axes("centroid", "mean position of the voxel centres"),
+        *_axes("min", "outer face of the bounding box, low side"),
+        *_axes("max", "outer face of the bounding box, high side"),
+        Column(
+            "diameter_mask_nm", "float64", "nm", "diameter of the sphere of the same volume; moves with the threshold"
+        ),
+        Column("mean_probability", "float64", "", "mean predicted probability, 0..1; NaN where labels were given"),
+        Column("mean_grey", "float64", "grey", "mean grey value in the image; NaN where no image was given"),
+        Column("touches_edge", "bool", "", "has a voxel on a face of the volume: its measures are lower bounds"),
+        Column("er_distance_nm", "float64", "nm", "surface distance to the ER; inf beyond the search radius"),
+        Column("site_id", "uint32", "", "site that the object belongs to; 0 = none"),
+    ),
+    ("class", "object_id"),
+)
+
+SITES = Table(
+    "sites",
+    (
+        Column("site_id", "uint32", "", "consecutive from 1, vesicular groups first"),
+        Column("kind", "string", "", "vesicular | tubular"),
+        Column("site_class", "string", "", " | ".join(SITE_CLASSES)),
+        Column("objects", "int64", "", "objects in the group"),
+        Column(
+            "cluster_size", "int64", "", "most objects of the group within one region (the rules' cluster_region_nm)"
+        ),
+        *_axes("centroid", "mean position of the voxels of all objects"),
+        *_axes("extent", "box of the whole group: voxels × voxel size"),
+        Column("er_distance_nm", "float64", "nm", "surface distance to the ER; inf beyond the search radius"),
+        Column("linked_sites", "int64", "", "sites of the other kind that this one is linked with"),
+        Column("reason", "string", "", "why the site has its class, and what extent alone excluded"),
+        Column(
+            "near_volume_edge", "bool", "", "the rules' search reaches beyond the volume: the class may be incomplete"
+        ),
+    ),
+    ("site_id",),
+)
+
+LINKS = Table(
+    "links",
+    (
+        Column("vesicular_site_id", "uint32", "", "vesicular ERES"),
+        Column("tubular_site_id", "uint32", "", "tubular ERES"),
+        Column("distance_nm", "float64", "nm", "distance between the two, measured as the rules say"),
+    ),
+    ("vesicular_site_id", "tubular_site_id"),
+)
