@@ -1,0 +1,131 @@
+"""ERnet → ONNX for Triton, checked against torch, and the model folder around it. Needs torch and onnxruntime."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cisterna.models import write_model_folder
+from cisterna.models.digest import sha256
+
+from .swin2d import CONTEXT_PX, WINDOW, Swin2d
+from .triton_config import INPUT, OUTPUT, cluster_config
+
+OPSET = 17  # the newest that every Triton since 2022 accepts, and the first with layer norm as one operation
+TOLERANCE = 1e-4  # largest difference of a logit, torch v onnxruntime, relative to the largest logit above 1
+PUBLISHED_TOPOLOGY: dict[str, Any] = {"embed": 64, "depths": [6, 6], "heads": 8, "mlp_ratio": 2.0, "classes": 4}
+
+
+def to_onnx(network: Swin2d) -> bytes:
+    """The network as ONNX, opset 17, N, H and W free (H and W even), float32.
+
+    It is run by onnxruntime on two frames of other sizes than the traced one and compared with torch; ValueError when
+    a logit differs by more than 1e-4 (of the largest logit, where that is above 1).
+    """
+    network = network.eval().cpu().float()
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracing exporter is marked as legacy; its graph is the smaller one
+        torch.onnx.export(
+            network,
+            (torch.rand(1, 1, 32, 32),),
+            buffer,  # type: ignore[arg-type]
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes={INPUT: {0: "n", 2: "h", 3: "w"}, OUTPUT: {0: "n", 2: "h", 3: "w"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    data = buffer.getvalue()
+    difference = onnx_difference(network, data)
+    if not difference <= TOLERANCE:
+        raise ValueError(f"the exported ONNX differs from torch by {difference:.1e} (limit {TOLERANCE:.0e}); not used")
+    return data
+
+
+def onnx_difference(
+    network: torch.nn.Module, onnx: bytes, shapes: Sequence[tuple[int, int]] = ((48, 70), (96, 34))
+) -> float:
+    """Largest difference of a logit between torch and onnxruntime on noise, over max(1, largest logit)."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    worst = 0.0
+    for count, (height, width) in enumerate(shapes, start=1):
+        frames = rng.random((count, 1, height, width), dtype=np.float32)
+        with torch.no_grad():
+            expected = network(torch.from_numpy(frames)).numpy()
+        found = session.run([OUTPUT], {INPUT: frames})[0]
+        worst = max(worst, float(np.abs(found - expected).max()) / max(1.0, float(np.abs(expected).max())))
+    return worst
+
+
+def flop_per_pixel(topology: Mapping[str, Any]) -> float:
+    """Multiply-adds times two, per pixel: convolutions, linear layers and the attention products."""
+    embed, hidden = topology["embed"], round(topology["embed"] * topology["mlp_ratio"])
+    linear = 3 * embed * embed + embed * embed + 2 * embed * hidden
+    attention = 2 * WINDOW * WINDOW * embed
+    blocks = sum(topology["depths"]) * (linear + attention)
+    convolutions = 9 * embed + 9 * embed * embed * (len(topology["depths"]) + 3) + embed * topology["classes"]
+    return 2.0 * (blocks + convolutions)
+
+
+def model_spec(
+    name: str,
+    topology: Mapping[str, Any],
+    pixel_size_um: float,
+    licence: str,
+    demo: bool,
+    training: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> dict[str, Any]:
+    """model.json of an ERnet of family A, without what write_model_folder adds. Pixel size of its training, in µm."""
+    return {
+        "name": name,
+        "family": "ernet-swin2d",
+        "topology": dict(topology),
+        "padding": "same",
+        "context": CONTEXT_PX,
+        "stride": WINDOW,
+        "frames": 1,
+        "classes": ["background", "sbt", "tubule", "sheet"],
+        "pixel_size_um": pixel_size_um,
+        "polarity": "bright_membranes",
+        "intensity": {"rule": "ernet", "to": [0.0, 1.0]},
+        "flop_per_voxel": flop_per_pixel(topology),
+        "demo": demo,
+        "licence": licence,
+        "training": dict(training),
+        "metrics": dict(metrics),
+    }
+
+
+def write_ernet_folder(folder: Path | str, spec: Mapping[str, Any], network: Swin2d) -> str:
+    """Writes the model folder with ONNX and config.pbtxt; returns the model's digest.
+
+    Weights are stored as float16; the ONNX file is made of those rounded weights, so both say the same.
+    """
+    state = rounded(network)
+    onnx = to_onnx(network)
+    return write_model_folder(folder, spec, state, onnx, cluster_config(str(spec["name"]), sha256(onnx)))
+
+
+def rounded(network: Swin2d) -> dict[str, NDArray[Any]]:
+    """Rounds the network's weights to float16 in place (kept as float32) and returns them as arrays."""
+    network.cpu().float()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(parameter.half().float())
+    if not all(torch.isfinite(parameter).all() for parameter in network.parameters()):
+        raise ValueError("a weight does not fit float16 (above 65504) or is not finite; the network is broken")
+    return {key: value.detach().numpy() for key, value in network.state_dict().items()}

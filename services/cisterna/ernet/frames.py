@@ -1,0 +1,119 @@
+"""Movie frames to classes: the published intensity rule, exact tiling, and the class maps. numpy only.
+
+The network is any callable (N, 1, H, W) float32 → logits (N, 4, H, W): Triton in production, torch in tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cisterna.chunks import BlockGrid, Box
+
+CLASSES = ("background", "sbt", "tubule", "sheet")
+"""Index = class value: 0 background, 1 sheet-based tubule, 2 tubule, 3 sheet."""
+
+CONTEXT_PX = 8
+"""Halo on an even grid after which a tile of a family A network equals the whole frame."""
+
+LARGEST_FRAME_PX = 1024
+"""Frames with a longer edge are cut into tiles of this edge."""
+
+Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def normalise_frame(frame: NDArray[Any], stack_min: float, stack_max: float) -> NDArray[np.float32]:
+    """One frame (H, W) in raw grey values → float32 in [0, 1], in steps of 1/255.
+
+    As published (Lu et al. 2023, the reference program): scale by minimum and maximum of the whole stack, stretch the
+    frame's 1st to 99th percentile to [0, 1], clip, times 255 truncated to uint8, over 255. Our additions: pixels that
+    are not finite count as the stack's minimum, a frame whose percentiles coincide is stretched from its own minimum
+    to its own maximum, and a constant frame or stack is all zeros.
+    """
+    if frame.ndim != 2 or 0 in frame.shape:
+        raise ValueError(f"a frame is a non-empty (height, width) image; got shape {frame.shape}")
+    if not (np.isfinite(stack_min) and np.isfinite(stack_max)):
+        raise ValueError(f"the stack's range must be finite; got {stack_min} to {stack_max}")
+    grey = np.asarray(frame, dtype=np.float64)
+    grey = np.where(np.isfinite(grey), grey, stack_min)
+    if stack_max <= stack_min:
+        return np.zeros(frame.shape, np.float32)
+    grey = (grey - stack_min) / (stack_max - stack_min)
+    low, high = np.percentile(grey, (1, 99))
+    if high <= low:
+        low, high = grey.min(), grey.max()
+    if high <= low:
+        return np.zeros(frame.shape, np.float32)
+    stretched = np.clip((grey - low) / (high - low), 0, 1)
+    return (stretched * 255).astype(np.uint8).astype(np.float32) / np.float32(255)
+
+
+def frame_logits(
+    frame: NDArray[np.float32], network: Network, largest_px: int = LARGEST_FRAME_PX, halo_px: int = CONTEXT_PX
+) -> NDArray[np.float32]:
+    """A normalised frame (H, W) → logits (4, H, W). Odd edges are reflected to even ones and cropped again.
+
+    A frame with an edge above `largest_px` (even) goes through in tiles on an even grid, with a halo that covers the
+    receptive field and stops at the frame's edge, where the network pads with zeros as it does for the whole frame.
+    """
+    if largest_px % 2 or halo_px % 2 or largest_px <= 2 * halo_px:
+        raise ValueError(f"tile edge {largest_px} and halo {halo_px} must be even, the tile above twice the halo")
+    height, width = frame.shape
+    even = reflect_to_even(frame)
+    if max(even.shape) <= largest_px:
+        return run(network, even)[:, :height, :width]
+    whole = Box.whole(even.shape)
+    logits: NDArray[np.float32] | None = None
+    # Cores leave room for both halos, so that no request is larger than a whole frame may be.
+    grid = BlockGrid(even.shape, (largest_px - 2 * halo_px,) * 2)
+    for number in range(grid.blocks):
+        core = grid.box(number)
+        tile = core.grow(halo_px).intersect(whole)
+        result = run(network, even[tile.slices])
+        if logits is None:
+            logits = np.empty((result.shape[0], *even.shape), np.float32)
+        logits[:, *core.slices] = result[:, *core.relative_to(tile.offset).slices]
+    assert logits is not None
+    return logits[:, :height, :width]
+
+
+def reflect_to_even(frame: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Adds the mirror image of one row or column where an edge is odd; a single one is repeated."""
+    for axis in (0, 1):
+        size = frame.shape[axis]
+        if size % 2:
+            extra = np.take(frame, [max(size - 2, 0)], axis=axis)
+            frame = np.concatenate([frame, extra], axis=axis)
+    return frame
+
+
+def run(network: Network, frame: NDArray[np.float32]) -> NDArray[np.float32]:
+    result = network(np.ascontiguousarray(frame[None, None]))
+    if result.ndim != 4 or result.shape[0] != 1 or result.shape[2:] != frame.shape:
+        raise ValueError(f"the network answered {result.shape} for a frame of {frame.shape}; expected (1, 4, H, W)")
+    return result[0]
+
+
+def classes_and_confidence(logits: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Logits (4, H, W) → the most probable class (H, W), uint8, and its probability times 255, rounded, uint8."""
+    if not np.isfinite(logits).all():
+        raise ValueError("the network answered logits that are not finite; its weights are broken")
+    classes = logits.argmax(axis=0).astype(np.uint8)
+    shifted = logits - logits.max(axis=0, keepdims=True)
+    probability = 1 / np.exp(shifted).sum(axis=0)
+    return classes, np.rint(probability * 255).astype(np.uint8)
+
+
+def segment_frame(
+    frame: NDArray[Any],
+    stack_min: float,
+    stack_max: float,
+    network: Network,
+    largest_px: int = LARGEST_FRAME_PX,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """One raw frame (H, W) → classes and confidence, both (H, W) uint8."""
+    logits = frame_logits(normalise_frame(frame, stack_min, stack_max), network, largest_px)
+    return classes_and_confidence(logits)

@@ -1,0 +1,127 @@
+"""The ERnet service: frames from the store → Triton → class maps in the store. No torch here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from cisterna.chunks import Box
+from cisterna.rpc import metrics
+from cisterna.rpc.errors import TaskError
+from cisterna.rpc.server import Worker, serve
+from cisterna.store import Written
+from cisterna.store.arrays import read_reflected, write_block
+from cisterna.v1 import common_pb2, ernet_pb2, ernet_pb2_grpc
+from cisterna.v1.common_pb2 import Reason
+
+from .frames import segment_frame
+from .triton_client import Triton, TritonRefused, TritonUnavailable
+
+STAGE_VERSION = 1
+FAMILY = "ernet-swin2d"
+
+Maps = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+class ErnetService(ernet_pb2_grpc.ErnetServiceServicer):
+    def __init__(self, worker: Worker, triton: Triton) -> None:
+        self.worker = worker
+        self.triton = triton
+
+    def SegmentFrames(self, request: ernet_pb2.SegmentFramesRequest, context: grpc.ServicerContext) -> Any:
+        store = self.worker.store
+        source = request.input
+        box = Box(tuple(source.box.offset), tuple(source.box.shape))
+
+        def read() -> NDArray[Any]:
+            if box.ndim != 3:
+                raise ValueError(f"a block of frames has axes t,y,x; the request's box has {box.ndim}")
+            return read_reflected(store, source.array.path, box, tuple(source.halo) or (0, 0, 0))
+
+        def compute(frames: NDArray[Any]) -> Maps:
+            model = self.worker.models(request.model.name, request.model.digest)
+            if model.family != FAMILY:
+                raise ValueError(f"model {model.name} is of family {model.family}; this service runs {FAMILY}")
+            if any(source.halo):
+                raise ValueError(f"model {model.name} sees one frame at a time; the halo must be 0, not {source.halo}")
+            network = self.network(model.name, model.spec["onnx"]["sha256"])
+            maps = [segment_frame(frame, request.stack_min, request.stack_max, network) for frame in frames]
+            return np.stack([classes for classes, _ in maps]), np.stack([confidence for _, confidence in maps])
+
+        def write(maps: Maps) -> tuple[list[Written], dict[str, float]]:
+            classes, confidence = maps
+            written = [
+                write_block(store, request.classes.path, box, classes),
+                write_block(store, request.confidence.path, box, confidence),
+            ]
+            return written, figures(classes, confidence)
+
+        return self.worker.tasks.run(
+            context,
+            request.task,
+            STAGE_VERSION,
+            read=read,
+            compute=compute,
+            write=write,
+            model=request.model.name,
+            voxels=box.size,
+        )
+
+    def DownsampleBlock(self, request: common_pb2.DownsampleBlockRequest, context: grpc.ServicerContext) -> Any:
+        return self.worker.downsample(context, request)
+
+    def network(self, model: str, onnx_sha256: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+        def infer(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+            try:
+                return self.triton.infer(model, frames, onnx_sha256)
+            except TritonUnavailable as error:
+                metrics.TRITON_HEALTHY.labels("ernet").set(0)
+                raise TaskError(Reason.REASON_TRITON_UNAVAILABLE, str(error), retry_after_s=1.0) from error
+            except TritonRefused as error:
+                raise TaskError(Reason.REASON_MODEL_MISMATCH, str(error)) from error
+
+        return infer
+
+
+def figures(classes: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> dict[str, float]:
+    """What the receipt says of a block: mean confidence and the share of pixels of each class, 0 to 1."""
+    shares = np.bincount(classes.reshape(-1), minlength=4) / classes.size
+    return {
+        "mean_confidence": float(confidence.mean()) / 255,
+        "background_share": float(shares[0]),
+        "sbt_share": float(shares[1]),
+        "tubule_share": float(shares[2]),
+        "sheet_share": float(shares[3]),
+    }
+
+
+def triton_address() -> str:
+    address = os.environ.get("CISTERNA_TRITON", "")
+    if not address:
+        raise SystemExit("ernet: set CISTERNA_TRITON to host:port of Triton's gRPC endpoint, e.g. 127.0.0.1:8001")
+    return address
+
+
+def probe_of(triton: Triton) -> Callable[[], bool]:
+    """The check behind this service's health: Triton answers a small inference."""
+
+    def healthy() -> bool:
+        answers = triton.healthy()
+        metrics.TRITON_HEALTHY.labels("ernet").set(1 if answers else 0)
+        return answers
+
+    return healthy
+
+
+def main() -> int:
+    triton = Triton(triton_address())
+    return serve(
+        "ernet",
+        lambda server, worker: ernet_pb2_grpc.add_ErnetServiceServicer_to_server(ErnetService(worker, triton), server),
+        probe=lambda worker: probe_of(triton),
+    )

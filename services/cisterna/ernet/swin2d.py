@@ -1,0 +1,197 @@
+"""ERnet, family A: the one-frame network of the released weights, and narrower versions of it.
+
+Lu et al., Nature Methods 2023; the layers and their names follow the released checkpoint, so that it loads strictly:
+`conv_first` 3×3 → layer norm → groups of blocks {norm, 2×2-window attention, +; norm, MLP, +} → 3×3 (+ group input)
+→ norm → 3×3 (+ conv_first) → 3×3, LeakyReLU → 3×3 → 1×1 to four logits. Windows never shift.
+
+Attention and MLP see only one 2×2 window, so a whole group runs on tokens laid out window by window: pixels are moved
+twice a group instead of twice a block. Receptive field: six 3×3 convolutions and the window's own reach, 8 px on an
+even grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+WINDOW = 2  # px; the released net's window, to which every larger setting is clamped
+TOKENS = WINDOW * WINDOW
+CONTEXT_PX = 8  # halo, on an even grid, after which a tile equals the whole frame
+
+
+class WindowAttention(nn.Module):
+    """Multi-head attention among the four pixels of a window, with a learned bias per relative position."""
+
+    relative_position_index: Tensor
+
+    def __init__(self, embed: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * WINDOW - 1) ** 2, heads))
+        self.register_buffer("relative_position_index", relative_position_index())
+        self.qkv = nn.Linear(embed, 3 * embed)
+        self.proj = nn.Linear(embed, embed)
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+
+    def bias(self) -> Tensor:
+        """(heads, 4, 4): what is added to the scores of query i and key j."""
+        rows = self.relative_position_bias_table[self.relative_position_index.reshape(-1)]
+        return rows.reshape(TOKENS, TOKENS, self.heads).permute(2, 0, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(windows, 4, embed) → the same shape."""
+        per_head = x.shape[2] // self.heads
+        query, key, value = self.qkv(x).chunk(3, dim=-1)
+        bias = self.bias()
+        # One head at a time: slices of the channels, where the usual (window, head, pixel, channel) order costs two
+        # five-axis transposes, which take longer on a CPU than the attention itself.
+        mixed = []
+        for head in range(self.heads):
+            part = slice(head * per_head, (head + 1) * per_head)
+            scores = (query[..., part] * per_head**-0.5) @ key[..., part].transpose(1, 2) + bias[head]
+            mixed.append(scores.softmax(-1) @ value[..., part])
+        return self.proj(torch.cat(mixed, dim=-1))
+
+
+class Mlp(nn.Module):
+    def __init__(self, embed: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(embed, hidden)
+        self.fc2 = nn.Linear(hidden, embed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    def __init__(self, embed: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(embed)
+        self.attn = WindowAttention(embed, heads)
+        self.norm2 = nn.LayerNorm(embed)
+        self.mlp = Mlp(embed, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class Blocks(nn.Module):
+    def __init__(self, depth: int, embed: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(embed, heads, hidden) for _ in range(depth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class Group(nn.Module):
+    """Blocks, a 3×3 convolution, and the group's input added."""
+
+    def __init__(self, depth: int, embed: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.residual_group = Blocks(depth, embed, heads, hidden)
+        self.resi_connection1 = nn.Conv2d(embed, embed, 3, padding=1)
+
+    def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
+        image = to_image(self.residual_group(tokens), height, width)
+        return tokens + to_windows(self.resi_connection1(image))
+
+
+class TokenNorm(nn.Module):
+    def __init__(self, embed: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(embed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x)
+
+
+class Swin2d(nn.Module):
+    """(N, 1, H, W) in [0, 1], H and W even → logits (N, 4, H, W): 0 background, 1 SBT, 2 tubule, 3 sheet."""
+
+    def __init__(self, embed: int, depths: Sequence[int], heads: int, mlp_ratio: float, classes: int = 4) -> None:
+        super().__init__()
+        if embed % heads:
+            raise ValueError(f"embed {embed} does not divide into {heads} heads; choose a multiple")
+        hidden = round(embed * mlp_ratio)
+        self.conv_first = nn.Conv2d(1, embed, 3, padding=1)
+        self.patch_embed = TokenNorm(embed)
+        self.layers = nn.ModuleList(Group(depth, embed, heads, hidden) for depth in depths)
+        self.norm = nn.LayerNorm(embed)
+        self.conv_after_body = nn.Conv2d(embed, embed, 3, padding=1)
+        self.conv_before_upsample = nn.Sequential(nn.Conv2d(embed, embed, 3, padding=1), nn.LeakyReLU(0.01))
+        self.conv_last = nn.Conv2d(embed, embed, 3, padding=1)
+        # The released checkpoint carries this layer for several input channels; with one it takes no part.
+        self.conv_combine = nn.Conv2d(1, 1, 3, padding=1)
+        self.segmentation_decode = nn.Conv2d(embed, classes, 1)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        height, width = frames.shape[2], frames.shape[3]
+        if not torch.compiler.is_compiling() and not torch.jit.is_tracing():
+            check_frames(frames)
+        first = self.conv_first(frames)
+        tokens = self.patch_embed(to_windows(first))
+        for group in self.layers:
+            tokens = group(tokens, height, width)
+        features = self.conv_after_body(to_image(self.norm(tokens), height, width)) + first
+        return self.segmentation_decode(self.conv_last(self.conv_before_upsample(features)))
+
+
+def build(
+    embed: int = 64, depths: Sequence[int] = (6, 6), heads: int = 8, mlp_ratio: float = 2.0, classes: int = 4
+) -> Swin2d:
+    """The released topology by default; narrower with a smaller `embed`. Weights are random."""
+    return Swin2d(embed, tuple(depths), heads, mlp_ratio, classes)
+
+
+def topology_of(state: dict[str, Tensor]) -> dict[str, object]:
+    """Keyword arguments of `build`, read off the shapes of a state dict."""
+    embed = state["conv_first.weight"].shape[0]
+    depths = []
+    while f"layers.{len(depths)}.resi_connection1.weight" in state:
+        prefix = f"layers.{len(depths)}.residual_group.blocks."
+        depths.append(len({key[len(prefix) :].split(".")[0] for key in state if key.startswith(prefix)}))
+    block = "layers.0.residual_group.blocks.0."
+    return {
+        "embed": embed,
+        "depths": depths,
+        "heads": state[block + "attn.relative_position_bias_table"].shape[1],
+        "mlp_ratio": state[block + "mlp.fc1.weight"].shape[0] / embed,
+        "classes": state["segmentation_decode.weight"].shape[0],
+    }
+
+
+def relative_position_index() -> Tensor:
+    """(4, 4) int64: row of the bias table for query i and key j, pixels of a window in raster order."""
+    y, x = torch.meshgrid(torch.arange(WINDOW), torch.arange(WINDOW), indexing="ij")
+    y, x = y.reshape(-1), x.reshape(-1)
+    dy = y[:, None] - y[None] + WINDOW - 1
+    dx = x[:, None] - x[None] + WINDOW - 1
+    return dy * (2 * WINDOW - 1) + dx
+
+
+def to_windows(image: Tensor) -> Tensor:
+    """(N, C, H, W) → (N·H/2·W/2, 4, C)."""
+    n, channels, height, width = image.shape
+    grid = image.reshape(n, channels, height // WINDOW, WINDOW, width // WINDOW, WINDOW)
+    return grid.permute(0, 2, 4, 3, 5, 1).reshape(-1, TOKENS, channels)
+
+
+def to_image(tokens: Tensor, height: int, width: int) -> Tensor:
+    """(N·H/2·W/2, 4, C) → (N, C, H, W)."""
+    channels = tokens.shape[2]
+    grid = tokens.reshape(-1, height // WINDOW, width // WINDOW, WINDOW, WINDOW, channels)
+    return grid.permute(0, 5, 1, 3, 2, 4).reshape(-1, channels, height, width)
+
+
+def check_frames(frames: Tensor) -> None:
+    if frames.ndim != 4 or frames.shape[1] != 1:
+        raise ValueError(f"this ERnet takes (N, 1, H, W); got {tuple(frames.shape)}: one frame at a time, one channel")
+    if frames.shape[2] % WINDOW or frames.shape[3] % WINDOW:
+        raise ValueError(f"height and width must be even; got {tuple(frames.shape[2:])}: reflect one row or column")

@@ -1,0 +1,56 @@
+"""Triton's model configuration (config.pbtxt) of an ERnet: one for the cluster, one for a machine without a GPU.
+
+Both name the `onnxruntime` backend and the same `1/model.onnx`. The cluster's adds the TensorRT accelerator and
+dynamic batching. The local one takes one frame a time: the batch size moves logits by some 5e-7, and a stage must be
+byte-identical however its frames arrived.
+"""
+
+from __future__ import annotations
+
+INPUT = "frames"  # FP32 (N, 1, H, W), H and W even, in [0, 1]
+OUTPUT = "logits"  # FP32 (N, 4, H, W)
+DIGEST_PARAMETER = "onnx_sha256"
+LARGEST_BATCH = 8
+
+_HEAD = """name: "{name}"
+backend: "onnxruntime"
+max_batch_size: {batch}
+input [ {{ name: "{input}" data_type: TYPE_FP32 dims: [ 1, -1, -1 ] }} ]
+output [ {{ name: "{output}" data_type: TYPE_FP32 dims: [ {classes}, -1, -1 ] }} ]
+parameters {{ key: "{parameter}" value: {{ string_value: "{digest}" }} }}
+"""
+
+_CLUSTER = """instance_group [ { count: 1 kind: KIND_GPU } ]
+dynamic_batching { max_queue_delay_microseconds: 2000 }
+optimization { execution_accelerators { gpu_execution_accelerator : [ {
+  name : "tensorrt"
+  parameters { key: "precision_mode" value: "FP32" }
+  parameters { key: "max_workspace_size_bytes" value: "4294967296" }
+} ] } }
+"""
+
+_LOCAL = """instance_group [ { count: 1 kind: KIND_CPU } ]
+parameters { key: "intra_op_thread_count" value: { string_value: "1" } }
+"""
+
+
+def cluster_config(name: str, onnx_sha256: str, classes: int = 4) -> str:
+    """config.pbtxt for a GPU server: TensorRT, dynamic batching."""
+    return _head(name, onnx_sha256, classes, LARGEST_BATCH) + _CLUSTER
+
+
+def local_config(name: str, onnx_sha256: str, classes: int = 4) -> str:
+    """configs/local.pbtxt (`--model-config-name=local`): CPU, one thread, one frame a time."""
+    return _head(name, onnx_sha256, classes, 1) + _LOCAL
+
+
+def _head(name: str, onnx_sha256: str, classes: int, batch: int) -> str:
+    return _HEAD.format(
+        name=name,
+        batch=batch,
+        input=INPUT,
+        output=OUTPUT,
+        classes=classes,
+        parameter=DIGEST_PARAMETER,
+        digest=onnx_sha256,
+    )
