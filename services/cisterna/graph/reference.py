@@ -1,0 +1,64 @@
+"""The columns of the published CSV, measured on a graph made the reference program's way.
+
+That graph is plain: parallel tubules are one edge and coordinates play no part. It stands beside our own figures
+for comparison with published tables only; its known faults are listed in docs/graph.md.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import networkx as nx
+import numpy as np
+from scipy import ndimage
+from skimage.morphology import skeletonize
+
+REFERENCE_LEAST_PIXELS = 50
+
+
+def reference_columns(mask: np.ndarray, name: str) -> dict[str, object]:
+    """Published columns of one frame's mask (y, x), in their order, values unrounded.
+
+    8-connected parts of fewer than 50 pixels are dropped, the rest is thinned and read by sknw with its defaults. A
+    frame without nodes has zero counts and NaN figures. "degree 6" counts nodes of degree 6 only: isolated nodes,
+    which the reference program books there, and nodes of higher degree, which it leaves out, are in no column.
+    Raises ValueError for masks that are not 2-D: the published table knows flat frames only.
+    """
+    if mask.ndim != 2:
+        raise ValueError(f"reference columns exist for flat frames; this mask has {mask.ndim} axes")
+    graph = reference_graph(mask)
+    nodes, edges = graph.number_of_nodes(), graph.number_of_edges()
+    parts = sorted(nx.connected_components(graph), key=len, reverse=True)
+    largest = graph.subgraph(parts[0]) if parts else graph
+    degrees = [d for _, d in graph.degree()]
+    with warnings.catch_warnings():
+        # networkx divides by a zero variance where all degrees are equal: NaN is the answer.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        assortativity = float(nx.degree_assortativity_coefficient(graph)) if edges else math.nan
+    row: dict[str, object] = {
+        "Filename": name,
+        "no_nodes": nodes,
+        "no_edges": edges,
+        "assortativity": assortativity,
+        "clustering": float(nx.average_clustering(graph)) if nodes else math.nan,
+        "compo": len(parts),
+        "ratio_nodes": largest.number_of_nodes() / nodes if nodes else math.nan,
+        "ratio_edges": largest.number_of_edges() / edges if edges else math.nan,
+    }
+    for degree in range(1, 7):
+        row[f"degree {degree}"] = degrees.count(degree)
+    return row
+
+
+def reference_graph(mask: np.ndarray) -> nx.Graph:
+    """The plain graph of a mask: parts below 50 pixels dropped, scikit-image thinning, sknw defaults."""
+    import sknw  # brings numba: loaded when these columns are asked for, not with the service
+
+    labels, _ = ndimage.label(mask != 0, np.ones((3, 3)))
+    large = np.bincount(labels.ravel()) >= REFERENCE_LEAST_PIXELS
+    large[0] = False
+    skeleton = skeletonize(large[labels])
+    if not skeleton.any():
+        return nx.Graph()
+    return sknw.build_sknw(skeleton.astype(np.uint16))

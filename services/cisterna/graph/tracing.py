@@ -1,0 +1,141 @@
+"""From a mask to a multigraph of junctions and tubules.
+
+Steps: thin → split into pixel chains → prune short free ends → merge junctions closer than the tubule is wide →
+place the nodes → smooth the curves → measure. Rules and limits are in docs/graph.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from cisterna.graph.geometry import curves, mean_over_chains, node_centres
+from cisterna.graph.merging import merged_pixels, without_through_nodes
+from cisterna.graph.network import Network
+from cisterna.graph.parameters import TracingParameters
+from cisterna.graph.pruning import prune
+from cisterna.graph.skeleton import Bools, Chains, Floats, chains, local_width, pixel_graph, thin
+
+# Steps back from a tip over which the direction of its tubule is taken.
+_TIP_STEPS = 8
+
+
+def trace_network(
+    mask: np.ndarray,
+    pixel_size_um: float | Sequence[float],
+    parameters: TracingParameters | None = None,
+) -> Network:
+    """Traces the network that a mask shows.
+
+    `mask` is (y, x) or (z, y, x); every non-zero pixel is tubule. `pixel_size_um` is one number for all axes or one
+    per axis, in the order of the axes. The centre of the first pixel lies at 0 µm. Raises ValueError for another
+    number of axes, a pixel size that is not positive, or NaN in the mask.
+    """
+    parameters = parameters or TracingParameters()
+    on = _as_mask(mask)
+    spacing = pixel_spacing(pixel_size_um, on.ndim)
+    if parameters.min_part_pixels > 1:
+        on = without_small_parts(on, parameters.min_part_pixels)
+    relative = spacing / spacing.min()
+    pixels = pixel_graph(thin(on))
+    width, radius = local_width(on, pixels.coords, relative)
+    pixels, width, radius, plain = prune(pixels, on.shape, width, radius, relative, parameters)
+    absorbed = merged_pixels(plain, pixels, width, relative, parameters)
+    found = without_through_nodes(chains(pixels, absorbed) if absorbed.any() else plain)
+    positions = _node_positions(found, plain, node_centres(plain, pixels.coords))
+    border = _reach_border(positions, found, pixels.coords, radius, on, relative)
+    lines = curves(found, pixels.coords, positions)
+    return Network(
+        mask=on,
+        spacing_um=spacing,
+        positions=positions,
+        ends=found.ends,
+        lines=lines,
+        length_um=lines.lengths(spacing),
+        width_um=mean_over_chains(width, found) * float(spacing.min()),
+        border=border,
+    )
+
+
+def pixel_spacing(pixel_size_um: float | Sequence[float], ndim: int) -> Floats:
+    """Pixel size per axis in µm. Raises ValueError unless all are positive and finite."""
+    spacing = np.atleast_1d(np.asarray(pixel_size_um, np.float64)).ravel()
+    if spacing.size == 1:
+        spacing = np.repeat(spacing, ndim)
+    if spacing.size != ndim:
+        raise ValueError(f"pixel_size_um has {spacing.size} values for a mask of {ndim} axes; give one or {ndim}")
+    if not np.all(np.isfinite(spacing) & (spacing > 0)):
+        raise ValueError(f"pixel_size_um = {pixel_size_um}: every value must be positive and finite")
+    return spacing
+
+
+def without_small_parts(mask: Bools, least_pixels: int) -> Bools:
+    """The mask without parts (diagonal contact counts) of fewer than `least_pixels` pixels."""
+    labels, _ = ndimage.label(mask, np.ones((3,) * mask.ndim))
+    large = np.bincount(labels.ravel()) >= least_pixels
+    large[0] = False
+    return np.asarray(large[labels])
+
+
+def _as_mask(mask: np.ndarray) -> Bools:
+    array = np.asarray(mask)
+    if array.ndim not in (2, 3):
+        raise ValueError(f"a mask has 2 or 3 axes, this one has {array.ndim} (shape {array.shape})")
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        raise ValueError("the mask holds NaN; threshold it first")
+    return np.ascontiguousarray(array != 0)
+
+
+def _node_positions(found: Chains, plain: Chains, centres: Floats) -> Floats:
+    """A merged node lies at the mean of the junctions that it holds, each counting once."""
+    member = (found.node_of >= 0) & (plain.node_of >= 0)
+    held = np.unique(np.stack([found.node_of[member], plain.node_of[member]], axis=1), axis=0)
+    count = np.maximum(np.bincount(held[:, 0], minlength=found.nodes), 1)
+    axes = range(centres.shape[1])
+    return np.stack(
+        [np.bincount(held[:, 0], weights=centres[held[:, 1], a], minlength=found.nodes) / count for a in axes], axis=1
+    )
+
+
+def _reach_border(
+    positions: Floats, found: Chains, coords: np.ndarray, radius: Floats, mask: Bools, relative: Floats
+) -> Bools:
+    """Flags tips whose tubule leaves the frame, and moves them onto its border (in place).
+
+    Thinning ends about one radius short of the border. A tip belongs to a leaving tubule when its largest ball
+    reaches a face of the frame that the tubule points at, and the mask is set on that face.
+    """
+    border = np.zeros(found.nodes, bool)
+    if len(found.ends) == 0:
+        return border
+    degree = np.bincount(found.ends.ravel(), minlength=found.nodes)
+    first, last = found.start[:-1], found.start[1:] - 1
+    back = np.minimum(last - first, _TIP_STEPS)
+    edge = np.arange(len(found.ends))
+    at = np.concatenate([first, last])
+    inward = np.concatenate([first + back, last - back])
+    node = np.concatenate([found.ends[edge, 0], found.ends[edge, 1]])
+    tip = degree[node] == 1
+    at, inward, node = at[tip], inward[tip], node[tip]
+    place = coords[found.pixels[at]].astype(np.float64)
+    heading = (place - coords[found.pixels[inward]]) * relative
+    heading /= np.maximum(np.linalg.norm(heading, axis=1, keepdims=True), 1e-12)
+    size = np.array(mask.shape, np.float64)
+    best = np.full(len(node), np.inf)
+    for axis in range(mask.ndim):
+        for face, sign in ((0.0, -1.0), (size[axis] - 1, 1.0)):
+            gap = np.abs(place[:, axis] - face) * relative[axis]
+            onto = place.copy()
+            onto[:, axis] = face
+            on_face = mask[tuple(onto.astype(np.int64).T)]
+            towards = heading[:, axis] * sign
+            leaves = (gap <= radius[found.pixels[at]] + 1.5) & on_face & (towards > 0.25) & (gap < best)
+            step = np.minimum(gap / np.maximum(towards, 0.25), 2 * gap)[:, None] * heading / relative
+            moved = np.clip(place + step, 0, size - 1)
+            moved[:, axis] = face
+            positions[node[leaves]] = moved[leaves]
+            border[node[leaves]] = True
+            best[leaves] = gap[leaves]
+    return border
