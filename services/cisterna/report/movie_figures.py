@@ -1,0 +1,310 @@
+"""Figures of an ER movie: what was seen, the network at true coordinates, and how it changes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from cisterna.report.canvas import (
+    dress,
+    legend_below,
+    new_figure,
+    plate_axes,
+    say_empty,
+    scale_bar,
+    show_image,
+    to_grey_rgb,
+)
+from cisterna.report.palette import ACCENT, DEGREES, INK, MUTED, NETWORK_CLASSES, RULE, SECOND
+from cisterna.report.tallies import Survival, degree_totals
+
+SNR_GATE = 5.0
+
+
+@dataclass(frozen=True)
+class FrameView:
+    """One frame to show: `raw` and `classes` (class index) are (y, x) on one grid of `pixel_um`."""
+
+    frame: int
+    time_s: float
+    pixel_um: tuple[float, float]
+    raw: np.ndarray
+    classes: np.ndarray | None = None
+
+    @property
+    def size_um(self) -> tuple[float, float]:
+        """(width, height)."""
+        return self.raw.shape[1] * self.pixel_um[1], self.raw.shape[0] * self.pixel_um[0]
+
+
+def class_rgb(classes: np.ndarray, raw: np.ndarray | None = None) -> np.ndarray:
+    """RGB of class indices: tubules cyan, sheets yellow, SBT magenta; over the raw picture when it is given."""
+    lut = np.array([to_rgb(s.colour) for s in NETWORK_CLASSES])
+    colours = lut[np.minimum(classes.astype(int), len(lut) - 1)]
+    if raw is None:
+        return colours
+    grey = to_grey_rgb(raw)
+    return np.where((classes > 0)[..., None], 0.35 * grey + 0.65 * colours, 0.8 * grey)
+
+
+def edge_segments(edges: pd.DataFrame) -> list[np.ndarray]:
+    """Edge paths as (n, 2) x, y arrays in µm, from the flat y0, x0, y1, x1 … of the table; shorter than two points is left out."""
+    paths = (np.asarray(path, dtype=float) for path in edges["path_yx_um"])
+    return [path.reshape(-1, 2)[:, ::-1] for path in paths if path.size >= 4 and path.size % 2 == 0]
+
+
+def draw_network(axes: Axes, nodes: pd.DataFrame, edges: pd.DataFrame, size_um: tuple[float, float]) -> None:
+    """Edges along their true path, nodes coloured by degree, µm axes, equal aspect, y downwards like the picture."""
+    width, height = size_um
+    axes.add_collection(LineCollection(edge_segments(edges), colors="#8b96a3", linewidths=0.9, zorder=1))
+    crowd = len(nodes) / max(width * height, 1e-9)
+    area = float(np.clip(9 / max(crowd, 0.05) ** 0.5, 3, 22))
+    degree = nodes["degree"].to_numpy(dtype=int)
+    for index, swatch in enumerate(DEGREES):
+        chosen = degree == index if index < 4 else degree > 3
+        if chosen.any():
+            axes.scatter(
+                nodes.loc[chosen, "x_um"], nodes.loc[chosen, "y_um"], s=area, c=swatch.colour, linewidths=0, zorder=3,
+                label=f"{swatch.label} ({int(chosen.sum())})",
+            )  # fmt: skip
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    axes.set_aspect("equal")
+    axes.tick_params(labelsize=8, colors=INK, color=MUTED, length=3)
+    for spine in axes.spines.values():
+        spine.set_color(RULE)
+    axes.set_xlabel("x (µm)", fontsize=8.5, color=INK)
+    axes.set_ylabel("y (µm)", fontsize=8.5, color=INK)
+    if not len(nodes) and not len(edges):
+        axes.text(width / 2, height / 2, "no network in this frame", ha="center", va="center", color=MUTED, fontsize=9)
+
+
+def frame_figure(view: FrameView, nodes: pd.DataFrame, edges: pd.DataFrame) -> Figure:
+    """raw | classes | network of one frame (`nodes` and `edges` of this frame only)."""
+    width, height = view.size_um
+    panels = 3 if view.classes is not None else 2
+    figure, plots = plate_axes(panels, height / width)
+    show_image(plots[0], to_grey_rgb(view.raw), (width, height), "raw")
+    scale_bar(plots[0], width, height, "µm")
+    if view.classes is not None:
+        show_image(plots[1], class_rgb(view.classes, view.raw), (width, height), "classes")
+        scale_bar(plots[1], width, height, "µm")
+    draw_network(plots[-1], nodes, edges, (width, height))
+    plots[-1].set_xlabel("")
+    plots[-1].set_ylabel("")
+    plots[-1].set_xticks([])
+    plots[-1].set_yticks([])
+    scale_bar(plots[-1], width, height, "µm", INK)
+    plots[-1].set_title("network", fontsize=9.5, color=INK, loc="left", pad=4)
+    return figure
+
+
+def network_figure(nodes: pd.DataFrame, edges: pd.DataFrame, size_um: tuple[float, float]) -> Figure:
+    """The network of one frame alone, large, with the legend of degrees."""
+    width, height = size_um
+    figure = new_figure(min(11.2, 8.4 * width / height + 0.7), min(10.5 * height / width, 8.4) + 0.9)
+    axes = figure.subplots()
+    draw_network(axes, nodes, edges, size_um)
+    if len(nodes):
+        legend_below(figure, axes, columns=5)
+    return figure
+
+
+def through_time(axes: Axes, frames: pd.DataFrame, series: list[tuple[str, str, str]]) -> None:
+    """Lines of (column, label, colour) over time; gaps stay gaps; a single frame is a dot."""
+    time = frames["time_s"].to_numpy(dtype=float)
+    drawn = False
+    for column, label, colour in series:
+        if column not in frames:
+            continue
+        values = pd.to_numeric(frames[column], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+        if np.isfinite(values).any():
+            axes.plot(time, values, color=colour, lw=1.5, marker="o", ms=2.6, label=label)
+            drawn = True
+    if not drawn:
+        say_empty(axes, "not defined in any frame" if len(frames) else "no frames")
+    elif len(series) > 1:
+        axes.legend(fontsize=7.5, frameon=False, loc="best")
+
+
+TIME_PANELS: tuple[tuple[str, list[tuple[str, str, str]]], ...] = (
+    ("Nodes and edges", [("nodes", "nodes", ACCENT), ("edges", "edges", SECOND)]),
+    ("Density  2E / N(N−1)", [("density", "density", ACCENT)]),
+    ("Clustering", [("transitivity", "transitivity (global)", ACCENT), ("average_clustering", "average of local", SECOND)]),
+    ("Assortativity", [("degree_assortativity", "degree (Pearson)", ACCENT), ("categorical_assortativity", "categorical", SECOND)]),
+    ("Assembly: share in the largest component", [("largest_component_node_share", "of nodes", ACCENT),
+                                                  ("largest_component_edge_share", "of edges", SECOND)]),
+    ("Components", [("components", "components", ACCENT)]),
+)  # fmt: skip
+
+
+# Counts and shares start at zero: a change of 2 % should not look like a collapse. The other charts keep a zero line.
+AXIS_RANGES: dict[str, tuple[float, float | None]] = {
+    TIME_PANELS[0][0]: (0, None), TIME_PANELS[1][0]: (0, None), TIME_PANELS[4][0]: (0, 1.03), TIME_PANELS[5][0]: (0, None),
+}  # fmt: skip
+
+
+def metrics_figure(frames: pd.DataFrame) -> Figure:
+    """Six small charts of the network metrics through time, each under its exact name."""
+    figure = new_figure(11.0, 5.6)
+    for axes, (title, series) in zip(figure.subplots(2, 3).ravel(), TIME_PANELS, strict=True):
+        dress(axes, "time (s)", "", title)
+        through_time(axes, frames, series)
+        bottom, top = AXIS_RANGES.get(title, (None, None))
+        if axes.lines and bottom is not None:
+            axes.set_ylim(bottom, top if top is not None else max(axes.get_ylim()[1] * 1.06, 1e-9))
+        elif axes.lines:
+            axes.axhline(0, color=MUTED, lw=0.7, zorder=1)
+    return figure
+
+
+def area_figure(frames: pd.DataFrame) -> Figure:
+    """Shares of the ER that are tubule, sheet and sheet-based tubule, stacked to one in each frame."""
+    figure = new_figure(5.3, 3.0)
+    axes = figure.subplots()
+    dress(axes, "time (s)", "share of the ER", "What the ER is made of")
+    columns = [
+        ("tubule_share", NETWORK_CLASSES[2]),
+        ("sheet_share", NETWORK_CLASSES[3]),
+        ("sbt_share", NETWORK_CLASSES[1]),
+    ]
+    shares = [
+        pd.to_numeric(frames[name], errors="coerce").to_numpy(dtype=float, na_value=np.nan) for name, _ in columns
+    ]
+    if not len(frames) or not np.isfinite(shares).any():
+        say_empty(axes, "no ER in any frame")
+        return figure
+    time = frames["time_s"].to_numpy(dtype=float)
+    step = float(np.min(np.diff(time))) if len(time) > 1 and (np.diff(time) > 0).all() else 1.0
+    base = np.zeros(len(frames))
+    for values, (_, swatch) in zip(shares, columns, strict=True):
+        height = np.nan_to_num(values)
+        axes.bar(time, height, width=step, bottom=base, color=swatch.colour, label=swatch.label, linewidth=0)
+        base = base + height
+    axes.set_ylim(0, 1)
+    legend_below(figure, axes)
+    return figure
+
+
+def degree_figure(frames: pd.DataFrame) -> Figure:
+    """Nodes by degree over all frames, in the colours of the network."""
+    figure = new_figure(5.3, 3.0)
+    axes = figure.subplots()
+    dress(axes, "degree", "share of nodes", "Degree distribution")
+    totals = degree_totals(frames)
+    if not totals["nodes"].sum():
+        say_empty(axes, "no nodes in any frame")
+        return figure
+    colours = [DEGREES[min(i, 4)].colour for i in range(len(totals))]
+    bars = axes.bar(totals["degree"], totals["share"], color=colours, width=0.72)
+    axes.bar_label(
+        bars, labels=[f"{n:,}".replace(",", "\u202f") for n in totals["nodes"]], fontsize=7.5, color=MUTED, padding=2
+    )
+    axes.margins(y=0.14)
+    return figure
+
+
+def phenotype_figure(frames: pd.DataFrame) -> Figure:
+    """Assembly ratio against assortativity, one dot a frame (the paper's plot of phenotypes), coloured by time."""
+    figure = new_figure(5.3, 3.4)
+    axes = figure.subplots()
+    dress(
+        axes,
+        "share of nodes in the largest component",
+        "degree assortativity",
+        "Assembly and assortativity",
+        grid="both",
+    )
+    rows = frames[["time_s", "largest_component_node_share", "degree_assortativity"]].astype(float)
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    if not len(rows):
+        say_empty(axes, "assortativity is not defined in any frame")
+        return figure
+    dots = axes.scatter(
+        rows["largest_component_node_share"], rows["degree_assortativity"], c=rows["time_s"], cmap="viridis", s=26,
+        edgecolors="white", linewidths=0.5, zorder=3,
+    )  # fmt: skip
+    axes.axhline(0, color=MUTED, lw=0.8)
+    axes.set_xlim(-0.02, 1.02)
+    reach = max(0.4, float(rows["degree_assortativity"].abs().max()) * 1.15)
+    axes.set_ylim(-reach, reach)
+    if len(rows) > 1:
+        bar = figure.colorbar(dots, ax=axes, pad=0.02)
+        bar.set_label("time (s)", fontsize=8.5)
+        bar.ax.tick_params(labelsize=7.5)
+    return figure
+
+
+def lifetime_figure(junctions: pd.DataFrame, survival: Survival | None) -> Figure:
+    """Histogram of junction lifetimes (seen ends and cut-off ones) beside the Kaplan–Meier estimate."""
+    figure = new_figure(11.0, 3.2)
+    left, right = figure.subplots(1, 2)
+    dress(left, "lifetime (s)", "junctions", "Junction lifetimes")
+    dress(right, "time (s)", "share still there", "Kaplan–Meier estimate")
+    lifetimes = pd.to_numeric(junctions["lifetime_s"], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    censored = junctions["censored"].to_numpy(dtype=bool)
+    known = np.isfinite(lifetimes)
+    if not known.any():
+        say_empty(left, "no junction was tracked")
+    else:
+        bins = np.linspace(0, max(float(lifetimes[known].max()), 1e-6) * 1.02, 25)
+        left.hist(
+            [lifetimes[known & ~censored], lifetimes[known & censored]], bins=bins.tolist(), stacked=True,
+            color=[ACCENT, "#b9c6cc"], label=["end seen", "cut off by the movie"], edgecolor="white", linewidth=0.5,
+        )  # fmt: skip
+        left.legend(fontsize=8, frameon=False)
+        left.yaxis.get_major_locator().set_params(integer=True)
+    if survival is None:
+        say_empty(right, "not computable: no end of a junction was seen")
+    else:
+        right.step(np.r_[0, survival.time_s], np.r_[1, survival.share], where="post", color=ACCENT, lw=1.8)
+        right.set_ylim(0, 1.03)
+        right.set_xlim(0, None)
+        if np.isfinite(survival.median_s):
+            right.plot([0, survival.median_s, survival.median_s], [0.5, 0.5, 0], color=SECOND, lw=1, ls=(0, (4, 2)))
+            right.text(survival.median_s, 0.53, f" median {survival.median_s:.3g} s", fontsize=8, color=SECOND)
+    return figure
+
+
+def snr_figure(frames: pd.DataFrame, gate: float = SNR_GATE) -> Figure:
+    """SNR (E[S²]/E[N²]) of each frame; frames below the gate are marked."""
+    figure = new_figure(5.3, 3.4)
+    axes = figure.subplots()
+    dress(axes, "time (s)", "SNR, E[S²] / E[N²]", "Signal to noise")
+    snr = pd.to_numeric(frames["snr_power"], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    time = frames["time_s"].to_numpy(dtype=float)
+    known = np.isfinite(snr)
+    if not known.any():
+        say_empty(axes, "SNR is not applicable to this movie" if len(frames) else "no frames")
+        return figure
+    below = known & (snr < gate)
+    axes.plot(time[known], snr[known], color=RULE, lw=1, zorder=1)
+    axes.scatter(time[known & ~below], snr[known & ~below], s=18, c=ACCENT, zorder=3, label="passes")
+    if below.any():
+        axes.scatter(
+            time[below],
+            snr[below],
+            s=34,
+            c="#E02B2B",
+            marker="X",
+            zorder=4,
+            label=f"below {gate:g} ({int(below.sum())})",
+        )
+    axes.axhline(gate, color=SECOND, lw=1.2)
+    axes.text(
+        1,
+        gate,
+        f"gate {gate:g} ",
+        transform=axes.get_yaxis_transform(),
+        ha="right",
+        va="bottom",
+        fontsize=8,
+        color=SECOND,
+    )
+    axes.set_ylim(0, max(float(snr[known].max()), gate) * 1.15)
+    legend_below(figure, axes)
+    return figure

@@ -1,0 +1,187 @@
+"""The page around a report: template, number formats, and what both recipes share."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from cisterna.report.document import RunDocument, flat_parameters
+
+HERE = Path(__file__).parent
+THIN_SPACE = "\u202f"
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A value for readers: integers grouped by thin spaces, floats to `digits` significant figures, `–` for undefined."""
+    if value is None or value is pd.NA:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float) and not hasattr(value, "dtype"):
+        return str(value)
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", THIN_SPACE)
+    if math.isnan(value):
+        return "–"
+    if abs(value) < 1e-12:
+        return "0"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value != 0 and not 1e-3 <= abs(value) < 1e5:
+        text = f"{value:.{digits - 1}e}"
+    else:
+        places = max(0, digits - 1 - (math.floor(math.log10(abs(value))) if value else 0))
+        text = f"{value:.{places}f}"
+    return text.replace("-", "−")
+
+
+def data(value: Any, digits: int = 3) -> Markup:
+    """The value as a <data> element: readable text, exact value beside it for machines."""
+    return Markup('<data value="{}">{}</data>').format(value, number(value, digits))
+
+
+def prose(text: str) -> Markup:
+    """Escaped text; what stands between backticks is set as code."""
+    parts = str(text).split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of the report: header cells and rows, every cell already a value; `notes` stands under it."""
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    notes: str = ""
+    wide: bool = False
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Per column: whether it holds numbers, which are set flush right."""
+        return [
+            bool(self.rows) and not any(isinstance(row[i], str) for row in self.rows) for i in range(len(self.header))
+        ]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A large figure with its name, the colour of its dot (empty: none) and a line under it."""
+
+    value: Any
+    label: str
+    colour: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled part of the page: prose, tiles, pictures (full width or in two columns), tables."""
+
+    title: str
+    text: Sequence[str] = ()
+    tiles: Sequence[Tile] = ()
+    pictures: Sequence[Any] = ()
+    pairs: Sequence[Any] = ()
+    grids: Sequence[Grid] = ()
+    keys: Sequence[Any] = ()
+    points: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything the template shows."""
+
+    title: str
+    subject: str
+    run: RunDocument
+    lead: str
+    warnings: Sequence[str]
+    sections: Sequence[Section]
+    facts: Sequence[tuple[str, str]] = field(default=())
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["data"] = data
+    environment.filters["prose"] = prose
+    return environment
+
+
+def render_page(page: Page) -> str:
+    """The page as one self-contained HTML document: no script, no request to anywhere."""
+    css = (HERE / "report.css").read_text(encoding="utf-8")
+    return _environment().get_template("report.html.j2").render(page=page, css=Markup(css), states=_STATES)
+
+
+_STATES = {
+    "SUCCEEDED": "every block was computed",
+    "DEGRADED": "some blocks could not be computed: what lies in them is missing from every figure below",
+    "FAILED": "the run failed: what follows is what was finished before",
+    "CANCELLED": "the run was cancelled: what follows is what was finished before",
+}
+
+
+def run_warnings(run: RunDocument) -> list[str]:
+    """What a reader must know before any number: demo models first, then the run's own warnings and notes."""
+    found = []
+    demo = run.demo_models
+    if demo:
+        names = ", ".join(demo)
+        found.append(
+            f"The models were trained on phantoms only ({names}): they show that the line works. "
+            "Do not draw biological conclusions from this run; use models trained on real annotations."
+        )
+    seen = {sentence.strip().lower() for sentence in found}
+    for sentence in [*run.warnings, *run.notes]:
+        if sentence.strip().lower() not in seen:
+            seen.add(sentence.strip().lower())
+            found.append(sentence)
+    return found
+
+
+def quarantine_grid(run: RunDocument) -> list[Grid]:
+    """The blocks that were given up, if any."""
+    if not run.quarantined:
+        return []
+    rows = [(q.get("stage", "–"), q.get("block", "–"), q.get("reason", "–")) for q in run.quarantined]
+    return [Grid(f"Blocks that could not be computed ({len(rows)})", ("stage", "block", "reason"), rows)]
+
+
+def provenance(run: RunDocument) -> Section:
+    """Parameters, models, stages with their times, versions: enough to do it again."""
+    models = [
+        (name, m.get("family", "–"), m.get("class") or "–", str(m.get("digest", "–"))[:16], m.get("licence", "–"),
+         "phantoms only" if m.get("demo") else "see model.json")
+        for name, m in sorted(run.models.items())
+    ]  # fmt: skip
+    stages = []
+    for name, stage in run.stages.items():
+        timing = run.timings.get(name, {})
+        stages.append(
+            (name, str(stage.get("stage_key", "–"))[:12], stage.get("model") or "–",
+             f"{number(stage.get('done'))} / {number(stage.get('blocks'))}",
+             *(number(timing.get(part)) for part in ("read_s", "compute_s", "write_s", "wall_s")))
+        )  # fmt: skip
+    grids = [
+        Grid("Models", ("name", "family", "class", "digest", "licence", "trained on"), models, wide=True),
+        Grid(
+            "Stages", ("stage", "key", "model", "blocks", "read s", "compute s", "write s", "wall s"), stages, wide=True,
+            notes="read, compute and write are summed over blocks, wall is first start to last end; a stage taken over from an earlier run has none.",
+        ),
+        Grid("Parameters", ("parameter", "value"), flat_parameters(run.parameters)),
+        Grid("Software", ("package", "version"), sorted(run.versions.items())),
+    ]  # fmt: skip
+    return Section("How it was made", grids=[g for g in grids if g.rows])
