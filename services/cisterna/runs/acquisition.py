@@ -1,0 +1,61 @@
+"""What planning needs to know of an acquisition, read from its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cisterna.store import ObjectMissing, ObjectStore
+
+DETECTOR_ARRAYS_EXCLUDED = ("raw",)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image of an acquisition and its intensity range (raw grey values)."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    low: float
+    high: float
+    invert: bool
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """An ingested volume or movie.
+
+    ``scale``: voxel size per axis, nm for volumes (z,y,x); for movies seconds and µm (t,y,x).
+    ``raw`` is the analysis signal; ``detectors`` the images it was made from, empty where there is one.
+    """
+
+    id: str
+    identity: str
+    kind: str
+    raw: Source
+    detectors: Mapping[str, Source]
+    scale: tuple[float, ...]
+    block: tuple[int, ...]
+    stack_min: float
+    stack_max: float
+    notes: tuple[str, ...]
+    manifest: Mapping[str, Any]
+
+
+def manifest_path(acquisition_id: str) -> str:
+    return f"acquisitions/{acquisition_id}/manifest.json"
+
+
+def read_acquisition(store: ObjectStore, acquisition_id: str) -> Acquisition:
+    """Reads a manifest; raises ObjectMissing where there is no such acquisition."""
+    return from_manifest(store.get_json(manifest_path(acquisition_id)))
+
+
+def has_acquisition(store: ObjectStore, acquisition_id: str) -> bool:
+    try:
+        store.get(manifest_path(acquisition_id))
+    except ObjectMissing:
+        return False
+    return True

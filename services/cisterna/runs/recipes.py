@@ -1,0 +1,192 @@
+"""Recipes: what a run shall do, as frozen values read from YAML, every default written back."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+CLASSES = ("er", "copi", "ccv", "tubular_eres", "golgi")
+"""Classes that a FIB-SEM run knows. ``copi`` is the vesicle class of the exit-site rules; ``golgi`` has no model."""
+
+REQUIRED_CLASSES = ("er", "copi", "tubular_eres")
+"""Without one of these the exit-site rules cannot be applied."""
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be followed: the sentence names the key and what to write instead."""
+
+
+@dataclass(frozen=True)
+class DenoiseRecipe:
+    """The branch for looking: denoised.ome.zarr. Off saves about a third of the time."""
+
+    enabled: bool = True
+    model: str = "demo-fastfib"
+
+
+@dataclass(frozen=True)
+class SegmentRecipe:
+    """One ASEM model per class, on ``raw`` (as the paper) or on ``denoised`` voxels."""
+
+    input: str = "raw"
+    models: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "er": "demo-asem-er",
+            "copi": "demo-asem-copi",
+            "ccv": "demo-asem-ccv",
+            "tubular_eres": "demo-asem-tubular_eres",
+        }
+    )
+
+
+@dataclass(frozen=True)
+class EresRecipe:
+    """Objects and rules. A voxel is positive where probability >= threshold (0…1)."""
+
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """Per class; a class left out takes its model's validated threshold, or 0.5."""
+    min_diameter_nm: Mapping[str, float] = field(
+        default_factory=lambda: {"er": 0.0, "copi": 30.0, "ccv": 50.0, "tubular_eres": 30.0, "golgi": 0.0}
+    )
+    """Objects with less volume than a sphere of this diameter are dropped as noise."""
+    rules: Mapping[str, Any] = field(default_factory=lambda: {"name": "nair2025"})
+
+
+@dataclass(frozen=True)
+class FibsemRecipe:
+    """FIB-SEM volume → denoised volume, probabilities, labels, exit sites."""
+
+    recipe: str = "fibsem"
+    denoise: DenoiseRecipe = DenoiseRecipe()
+    segment: SegmentRecipe = SegmentRecipe()
+    eres: EresRecipe = EresRecipe()
+
+
+@dataclass(frozen=True)
+class ErnetRecipe:
+    model: str = "demo-ernet"
+
+
+@dataclass(frozen=True)
+class GraphRecipe:
+    """Tracing and tracking parameters (docs/graph.md); keys left out take their defaults."""
+
+    tracing: Mapping[str, Any] = field(default_factory=dict)
+    tracking: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ErMovieRecipe:
+    """ER movie → classes, networks, metrics, junction lifetimes."""
+
+    recipe: str = "er-movie"
+    ernet: ErnetRecipe = ErnetRecipe()
+    graph: GraphRecipe = GraphRecipe()
+
+
+Recipe = FibsemRecipe | ErMovieRecipe
+RECIPES: dict[str, type[FibsemRecipe] | type[ErMovieRecipe]] = {"fibsem": FibsemRecipe, "er-movie": ErMovieRecipe}
+
+
+def parse_recipe(text: str, kind: str, source: str = "recipe") -> Recipe:
+    """Reads a recipe from YAML; keys left out keep their defaults.
+
+    Raises RecipeError naming an unknown key (with the nearest known one), a wrong type or a wrong value.
+    """
+    try:
+        values = yaml.safe_load(text) if text.strip() else {}
+    except yaml.YAMLError as e:
+        raise RecipeError(f"{source} is not YAML: {str(e).splitlines()[0]}") from e
+    if values is None:
+        values = {}
+    if not isinstance(values, Mapping):
+        raise RecipeError(f"{source} must be a mapping of keys to values, not {type(values).__name__}")
+    if values.get("recipe", kind) != kind:
+        raise RecipeError(f"{source} is a recipe for {values['recipe']!r}, but {kind!r} was submitted")
+    recipe = _fill(RECIPES[kind], values, source, "")
+    assert isinstance(recipe, FibsemRecipe | ErMovieRecipe)
+    check_recipe(recipe, source)
+    return recipe
+
+
+def as_mapping(recipe: Recipe) -> dict[str, Any]:
+    """The recipe with every default written out."""
+    return _plain(dataclasses.asdict(recipe))  # type: ignore[no-any-return]
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The recipe with every default, as it stands in the run."""
+    return yaml.safe_dump(as_mapping(recipe), sort_keys=True)
+
+
+def check_recipe(recipe: Recipe, source: str = "recipe") -> None:
+    """Values that types cannot express; raises RecipeError."""
+    if not isinstance(recipe, FibsemRecipe):
+        return
+    if recipe.segment.input not in ("raw", "denoised"):
+        raise RecipeError(f"{source}: segment.input is {recipe.segment.input!r}; write raw or denoised")
+    if recipe.segment.input == "denoised" and not recipe.denoise.enabled:
+        raise RecipeError(f"{source}: segment.input is denoised, but denoise.enabled is false; enable it or segment raw")
+    for where, mapping in (
+        ("segment.models", recipe.segment.models),
+        ("eres.thresholds", recipe.eres.thresholds),
+        ("eres.min_diameter_nm", recipe.eres.min_diameter_nm),
+    ):
+        for name in mapping:
+            if name not in CLASSES:
+                raise RecipeError(f"{source}: {where} names the class {name!r}; {_nearest(name, CLASSES)}")
+    for name, value in recipe.eres.thresholds.items():
+        if not isinstance(value, int | float) or not 0 < value <= 1:
+            raise RecipeError(f"{source}: eres.thresholds.{name} is {value!r}; write a probability above 0 and up to 1")
+    for name, value in recipe.eres.min_diameter_nm.items():
+        if not isinstance(value, int | float) or not value >= 0:
+            raise RecipeError(f"{source}: eres.min_diameter_nm.{name} is {value!r}; write a length in nm, 0 or more")
+
+
+def _fill(cls: type, values: Mapping[str, Any], source: str, path: str) -> Any:
+    types = typing.get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]
+    filled = {}
+    for key, value in values.items():
+        where = f"{path}{key}"
+        if key not in names:
+            raise RecipeError(f"{source}: unknown key {where!r}; {_nearest(str(key), names)}")
+        kind = types[key]
+        if dataclasses.is_dataclass(kind):
+            if not isinstance(value, Mapping):
+                raise RecipeError(f"{source}: {where} must hold keys and values, not {value!r}")
+            filled[key] = _fill(kind, value, source, f"{where}.")  # type: ignore[arg-type]
+        elif typing.get_origin(kind) is not None or kind is Mapping:
+            if not isinstance(value, Mapping):
+                raise RecipeError(f"{source}: {where} must hold keys and values, not {value!r}")
+            filled[key] = dict(value)
+        elif not isinstance(value, kind):
+            raise RecipeError(f"{source}: {where} is {value!r}; write a {kind.__name__}")
+        else:
+            filled[key] = value
+    for f in dataclasses.fields(cls):
+        # A mapping given in part keeps the defaults of the keys it leaves out, except the choice of models.
+        if f.name in filled and isinstance(filled[f.name], dict) and f.default_factory is not dataclasses.MISSING:
+            if f.name not in ("models",):
+                filled[f.name] = {**f.default_factory(), **filled[f.name]}
+    return cls(**filled)
+
+
+def _nearest(name: str, known: typing.Iterable[str]) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
