@@ -46,7 +46,7 @@ def classify_in_blocks(
     golgi_mask: NDArray[np.generic] | None = None,
 ) -> Sites:
     """What :func:`classify_sites` gives, holding one block and its halo at a time. Labels must be whole numbers."""
-    chosen = find_rules(rules)  # type: ignore[arg-type]
+    chosen = find_rules(rules)
     grid = BlockGrid(vesicle_labels.shape, tuple(block))
     halo = chosen.halo_voxels(voxel_size_nm)
     sums: dict[str, list[ObjectSums]] = {VESICLES: [], TUBULAR: []}
@@ -72,4 +72,4 @@ def classify_in_blocks(
         every = ObjectSums.concatenate(sums[name])
         frames.append(objects_frame(name, every.joined(every.label), voxel_size_nm, grid.shape))
     distances = Distances.joined(parts)
-    return classify(*frames, distances, voxel_size_nm, grid.shape, chosen, golgi_mask is not None)
+    return classify(frames[0], frames[1], distances, voxel_size_nm, grid.shape, chosen, golgi_mask is not None)

@@ -36,7 +36,7 @@ def classify_sites(
     Raises ValueError for shapes that differ, negative labels or labels beyond uint32, NaN in a mask, or a voxel
     size that is not three positive numbers.
     """
-    chosen = find_rules(rules)  # type: ignore[arg-type]
+    chosen = find_rules(rules)
     size = check_voxel_size(voxel_size_nm)
     vesicles = as_labels(vesicle_labels, "vesicle_labels")
     tubular = as_labels(tubular_labels, "tubular_labels", vesicles.shape)
@@ -51,7 +51,7 @@ def classify_sites(
         for name, labels in ((VESICLES, vesicles), (TUBULAR, tubular))
     ]
     distances = measure_block(vesicles, tubular, er, golgi, whole, size, chosen)
-    return classify(*frames, distances, size, vesicles.shape, chosen, golgi is not None)
+    return classify(frames[0], frames[1], distances, size, vesicles.shape, chosen, golgi is not None)
 
 
 def check_voxel_size(voxel_size_nm: Sequence[float]) -> tuple[float, float, float]:
@@ -59,7 +59,7 @@ def check_voxel_size(voxel_size_nm: Sequence[float]) -> tuple[float, float, floa
     values = tuple(float(v) for v in np.ravel(np.asarray(voxel_size_nm, np.float64)))
     if len(values) != 3 or not all(np.isfinite(v) and v > 0 for v in values):
         raise ValueError(f"voxel_size_nm = {values}: give three positive lengths in nm, z, y, x")
-    return values  # type: ignore[return-value]
+    return values[0], values[1], values[2]
 
 
 def as_labels(values: ArrayLike, name: str, shape: tuple[int, ...] | None = None) -> NDArray[np.integer]:

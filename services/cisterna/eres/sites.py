@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +33,10 @@ class Sites:
     counts: dict[str, int]
     rules: Rules
     notes: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        """What stands beside the counts in rules.json: the rules, and the notes for readers."""
+        return {"rules": dataclasses.asdict(self.rules), "notes": list(self.notes)}
 
 
 @dataclass(frozen=True)
