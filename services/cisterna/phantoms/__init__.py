@@ -2,5 +2,6 @@
 
 from .cell import CellPhantom, fibsem_cell
 from .er_movie import MoviePhantom, er_movie
+from .saving import save_cell, save_movie
 
-__all__ = ["CellPhantom", "MoviePhantom", "er_movie", "fibsem_cell"]
+__all__ = ["CellPhantom", "MoviePhantom", "er_movie", "fibsem_cell", "save_cell", "save_movie"]

@@ -1,18 +1,20 @@
 """A piece of a cell as a FIB-SEM sees it, with exact truth.
 
-`fibsem_cell` lays out ER, Golgi, vesicles, coated vesicles and tubular exit sites in nanometres (`cell_layout`), samples
-their signed distances on the voxel grid, so membranes keep their true width through partial volume, and records two
-detectors with independent noise. Membranes are dark.
+`fibsem_cell` lays out ER, Golgi, vesicles, coated vesicles and tubular exit sites in nanometres (`cell_layout`),
+samples their signed distances on the voxel grid, so membranes keep their true width through partial volume, and
+records two detectors with independent noise. Membranes are dark.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 
-from .cell_layout import DENSE, SITES, Scene, lay_out
+from .cell_layout import DENSE, SITES, lay_out
+from .cell_scene import Scene
 from .shapes import Floats, Shape, stamp
 
 MEMBRANE_NM = 13.0
@@ -44,7 +46,7 @@ class CellPhantom:
     inlens: NDArray[np.uint8]
     esb: NDArray[np.uint8]
     clean: NDArray[np.float32]
-    labels: dict[str, NDArray]
+    labels: dict[str, NDArray[Any]]
     objects: pd.DataFrame
     voxel_size_nm: tuple[float, float, float]
     seed: int
@@ -69,10 +71,10 @@ def fibsem_cell(
     `shape_zyx` in voxels (each at least 16, and a box of at least 250 nm), `voxel_size_nm` one number or (z, y, x).
     The geometry depends on `seed`, `density`, `site_rules` and the extent in nm alone.
     `density` multiplies the number of objects. `site_rules` keeps planted groups so far apart that the exit-site rules
-    must find each as planted; the default does so when every side is at least 1.2 um (a smaller box has no room: objects
-    then stand closer). `contrast` scales structure against the cytosol, `noise` scales detector noise, `blur_nm` is the
-    Gaussian sigma of the detectors, `plane_jitter` the grey-value deviation between planes, `curtaining` that of vertical
-    stripes. `distractors` adds a mitochondrion and bare endosomes.
+    must find each as planted; the default does so when every side is at least 1.2 um (a smaller box has no room:
+    objects then stand closer). `contrast` scales structure against the cytosol, `noise` scales detector noise,
+    `blur_nm` is the Gaussian sigma of the detectors, `plane_jitter` the grey-value deviation between planes,
+    `curtaining` that of vertical stripes. `distractors` adds a mitochondrion and bare endosomes.
     Raises ValueError for sizes that cannot hold a cell.
     """
     size = np.broadcast_to(np.asarray(voxel_size_nm, float), (3,))
@@ -100,11 +102,11 @@ def fibsem_cell(
 
 def _draw(
     scene: Scene, shape: tuple[int, ...], size: Floats, seed: int, contrast: float
-) -> tuple[NDArray[np.float32], dict[str, NDArray]]:
+) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]]]:
     texture = np.random.default_rng([seed, 2])
     image = CYTOSOL + _slow(shape, size, 300.0, 5.0, texture) + _slow(shape, size, 45.0, 4.0, texture)
     _granules(image, scene, size, contrast)
-    labels: dict[str, NDArray] = {}
+    labels: dict[str, NDArray[Any]] = {}
 
     def field_of(shapes: list[Shape]) -> NDArray[np.float32]:
         field = np.full(shape, MARGIN_NM, np.float32)
@@ -158,17 +160,20 @@ def _slow(
     """Smooth random grey of about `deviation`, varying over `scale_nm`."""
     coarse = [max(4, int(np.ceil(n * s / scale_nm)) + 3) for n, s in zip(shape, size, strict=True)]
     noise = rng.normal(0, deviation, coarse).astype(np.float32)
-    return zoom(noise, [n / c for n, c in zip(shape, coarse, strict=True)], order=1, mode="nearest", grid_mode=True)
+    texture: NDArray[np.float32] = zoom(
+        noise, [n / c for n, c in zip(shape, coarse, strict=True)], order=1, mode="nearest", grid_mode=True
+    )
+    return texture
 
 
-def _granules(image: NDArray, scene: Scene, size: Floats, contrast: float) -> None:
+def _granules(image: NDArray[Any], scene: Scene, size: Floats, contrast: float) -> None:
     """Ribosome-like grains: Gaussian dots of about 24 nm, drawn at sub-voxel positions."""
     sigma = 9.0
     reach = np.ceil(2.5 * sigma / size).astype(int)
     centre = scene.ribosomes_nm / size - 0.5
     base = np.round(centre).astype(int)
     offsets = np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij"), -1).reshape(-1, 3)
-    depth = 30.0 * contrast * min(1.0, float(np.prod(np.minimum(sigma / size * 2.5, 1.0))))
+    depth = 42.0 * contrast * min(1.0, float(np.prod(np.minimum(sigma / size * 2.5, 1.0))))
     for offset in offsets:
         at = base + offset
         inside = ((at >= 0) & (at < image.shape)).all(axis=1)
@@ -177,7 +182,12 @@ def _granules(image: NDArray, scene: Scene, size: Floats, contrast: float) -> No
 
 
 def _paint(
-    image: NDArray, field: NDArray, look: str, voxel_nm: float, contrast: float, where: NDArray | None = None
+    image: NDArray[Any],
+    field: NDArray[Any],
+    look: str,
+    voxel_nm: float,
+    contrast: float,
+    where: NDArray[Any] | None = None,
 ) -> None:
     """Lay one kind of organelle over the image: a membrane just inside its surface, then its lumen."""
     lumen, membrane, thickness = LOOK[look]
@@ -195,7 +205,7 @@ def _paint(
 
 
 def _detector(
-    clean: NDArray,
+    clean: NDArray[Any],
     size: Floats,
     rng: np.random.Generator,
     gain: float,
@@ -215,11 +225,12 @@ def _detector(
         signal += (curtaining * stripes / max(float(stripes.std()), 1e-6)).astype(np.float32)
     spread = np.sqrt(0.4 + 0.6 * np.maximum(signal, 0) / CYTOSOL).astype(np.float32)
     signal += noise * spread * rng.standard_normal(clean.shape, dtype=np.float32)
-    return np.clip(np.rint(signal), 0, 255).astype(np.uint8)
+    counts: NDArray[np.uint8] = np.clip(np.rint(signal), 0, 255).astype(np.uint8)
+    return counts
 
 
 def _table(scene: Scene) -> pd.DataFrame:
-    """Planted objects: class, object_id, centroid and diameter in nm, surface distance to the ER, group, site class."""
+    """Planted objects in nm; coated vesicles measured to the tips of their knobs, ER distances between surfaces."""
     rows = [
         {
             "class": p.kind,

@@ -4,12 +4,12 @@ Sizes follow Nair et al. 2025: vesicles by the Golgi 59 +- 9 nm, by the ER 75.7 
 clathrin-coated ones 90-110 nm; tubular exit sites are short convoluted tubules of about 50 nm that leave the ER.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import CubicSpline
-from scipy.spatial.distance import cdist
 
+from .cell_organelles import er_network, golgi_stack, mitochondrion, unit_vector
+from .cell_scene import Planted, Scene
 from .shapes import Ball, Floats, Plate, Shape, Tube, distance_to
 
 
@@ -28,47 +28,15 @@ SITES = Spacing(group=90, golgi=360, tubular_link=85, tubular=195, far_from_er=1
 DENSE = Spacing(group=25, golgi=40, tubular_link=30, tubular=50, far_from_er=50)
 
 
-@dataclass(frozen=True)
-class Planted:
-    """One planted vesicle or tubular site. `group` is the planted group (0: none), `site_class` what it should become."""
-
-    kind: str  # copi_like | copii_like | ccv | tubular_eres
-    number: int
-    shapes: list[Shape]
-    centre_nm: Floats
-    diameter_nm: float
-    er_distance_nm: float
-    group: int
-    site_class: str
-
-
-@dataclass
-class Scene:
-    """All shapes of a cell of `extent_nm`."""
-
-    extent_nm: Floats
-    er: list[Shape] = field(default_factory=list)
-    golgi: list[Shape] = field(default_factory=list)
-    mitochondria: list[Shape] = field(default_factory=list)
-    cristae: list[Shape] = field(default_factory=list)
-    endosomes: list[Shape] = field(default_factory=list)
-    planted: list[Planted] = field(default_factory=list)
-    ribosomes_nm: Floats = field(default_factory=lambda: np.zeros((0, 3)))
-
-    def of(self, *kinds: str) -> list[Planted]:
-        """Planted objects of the named kinds."""
-        return [p for p in self.planted if p.kind in kinds]
-
-
 def lay_out(extent_nm: Floats, seed: int, density: float, spacing: Spacing, distractors: bool) -> Scene:
     """A cell in a box of `extent_nm`; the same seed and extent give the same cell whatever the voxels are."""
     rng = np.random.default_rng([seed, 1])
     scene = Scene(np.asarray(extent_nm, float))
     volume_um3 = float(np.prod(scene.extent_nm)) / 1e9
-    _golgi(scene, rng, spacing)
+    golgi_stack(scene, rng, in_corner=spacing is SITES)
     if distractors:
-        _mitochondrion(scene, rng, volume_um3)
-    _er_network(scene, rng, volume_um3)
+        mitochondrion(scene, rng, volume_um3)
+    er_network(scene, rng, volume_um3)
     builder = _Builder(scene, rng, spacing)
     builder.golgi_vesicles(density)
     amount = density * max(volume_um3, 0.15) if spacing is SITES else density * max(2.5 * volume_um3, 0.5)
@@ -80,127 +48,6 @@ def lay_out(extent_nm: Floats, seed: int, density: float, spacing: Spacing, dist
         builder.endosomes(round(1.2 * amount))
     scene.ribosomes_nm = rng.uniform(0, 1, (round(1500 * volume_um3), 3)) * scene.extent_nm
     return scene
-
-
-def _unit(rng: np.random.Generator) -> Floats:
-    v = rng.normal(size=3)
-    return v / np.linalg.norm(v)
-
-
-def _frame(normal: Floats, rng: np.random.Generator) -> Floats:
-    u = np.cross(normal, _unit(rng))
-    u /= np.linalg.norm(u)
-    return np.stack([u, np.cross(normal, u), normal])
-
-
-def _plate(
-    rng: np.random.Generator,
-    centre: Floats,
-    frame: Floats,
-    radius: float,
-    half: float,
-    holes: int,
-    swelling: float = 0.0,
-    waves: Floats | None = None,
-) -> Plate:
-    outline = np.array([[k, rng.uniform(0.02, 0.09), rng.uniform(0, 6.28)] for k in (2, 3, 5)])
-    if waves is None:
-        waves = np.array(
-            [[rng.uniform(10, 30), *(rng.uniform(-1, 1, 2) * 0.008), rng.uniform(0, 6.28)] for _ in range(3)]
-        )
-    places = rng.uniform(-0.55, 0.55, (holes, 2)) * radius
-    return Plate(
-        centre, frame, radius, half, outline, waves, np.column_stack([places, rng.uniform(45, 80, holes)]), swelling
-    )
-
-
-def _golgi(scene: Scene, rng: np.random.Generator, spacing: Spacing) -> None:
-    shortest = float(scene.extent_nm.min())
-    radius = float(np.clip(0.26 * shortest, 110, 255) * rng.uniform(0.93, 1.0))
-    normal = _unit(rng)
-    frame = _frame(normal, rng)
-    if spacing is SITES:  # in a corner, so that most of the volume lies beyond the 320 nm of the Golgi rule
-        corner = rng.integers(0, 2, 2)
-        inset = radius + 130
-        yx = np.where(corner == 0, inset, scene.extent_nm[1:] - inset)
-        centre = np.array([scene.extent_nm[0] * rng.uniform(0.4, 0.6), *yx])
-    else:
-        centre = scene.extent_nm * rng.uniform(0.2, 0.8, 3)
-    waves = np.array([[rng.uniform(8, 22), *(rng.uniform(-1, 1, 2) * 0.007), rng.uniform(0, 6.28)] for _ in range(2)])
-    count = int(rng.integers(4, 6)) if shortest > 700 else 3
-    for level in range(count):
-        offset = (level - (count - 1) / 2) * 46.0
-        size = radius * rng.uniform(0.85, 1.0)
-        holes = int(rng.integers(0, 2))
-        scene.golgi.append(_plate(rng, centre + offset * normal, frame, size, 12.0, holes, 7.0, waves))
-
-
-def _mitochondrion(scene: Scene, rng: np.random.Generator, volume_um3: float) -> None:
-    if volume_um3 < 0.9:
-        return
-    # a rod along one side wall, half cut by it, as blocks of real cells usually show them
-    axis, wall = int(rng.integers(1, 3)), int(rng.integers(0, 2))
-    other = 3 - axis
-    ends = np.zeros((2, 3))
-    ends[:, 0] = rng.uniform(0.15, 0.85, 2) * scene.extent_nm[0]
-    ends[:, other] = np.array([-0.1, 1.1]) * scene.extent_nm[other]
-    ends[:, axis] = wall * scene.extent_nm[axis] + (1 - 2 * wall) * rng.uniform(-40, 90)
-    radius = float(np.clip(0.12 * scene.extent_nm.min(), 90, 170))
-    path = _wiggle(ends[0], ends[1], 80.0, rng, step_nm=40.0)
-    if scene.golgi and distance_to(scene.golgi, path).min() < radius + 60:
-        return
-    scene.mitochondria.append(Tube(path, np.full(len(path), radius)))
-    tangent = np.gradient(path, axis=0)
-    for at in np.arange(3, len(path) - 3, 3):
-        normal = tangent[at] / np.linalg.norm(tangent[at]) + 0.5 * _unit(rng)
-        normal /= np.linalg.norm(normal)
-        shift = _unit(rng) * radius * 0.35
-        scene.cristae.append(_plate(rng, path[at] + shift, _frame(normal, rng), radius * 0.62, 9.0, 0))
-
-
-def _wiggle(a: Floats, b: Floats, jitter_nm: float, rng: np.random.Generator, step_nm: float = 14.0) -> Floats:
-    """A cubic spline from a to b through three jittered points, sampled every `step_nm`."""
-    inner = a + np.array([[0.25], [0.5], [0.75]]) * (b - a) + rng.normal(0, jitter_nm, (3, 3))
-    knots = np.vstack([a, inner, b])
-    samples = max(4, int(np.linalg.norm(np.diff(knots, axis=0), axis=1).sum() / step_nm))
-    return np.asarray(CubicSpline(np.linspace(0, 1, 5), knots)(np.linspace(0, 1, samples)))
-
-
-def _er_network(scene: Scene, rng: np.random.Generator, volume_um3: float) -> None:
-    """Sheets, and tubules along the relative-neighbourhood graph of scattered nodes: mostly three-way, like the ER."""
-    shortest = float(scene.extent_nm.min())
-    for _ in range(max(1, round(volume_um3 / 2.6))):
-        radius = float(np.clip(0.33 * shortest, 140, 430))
-        for _ in range(60):
-            centre = scene.extent_nm * rng.uniform(0.12, 0.88, 3)
-            plate = _plate(rng, centre, _frame(_unit(rng), rng), radius, rng.uniform(23, 28), int(rng.integers(1, 4)))
-            ring = centre + radius * np.array(
-                [
-                    np.cos(t) * plate.frame[0] * f + np.sin(t) * plate.frame[1] * f
-                    for t in np.linspace(0, 6.28, 16)
-                    for f in (0.0, 0.5, 1.0, 1.2)
-                ]
-            )
-            if distance_to(scene.golgi + scene.mitochondria, ring).min() > 110:
-                scene.er.append(plate)
-                break
-    apart = float(np.clip(0.42 * shortest, 230, 400))
-    nodes: list[Floats] = []
-    for _ in range(int(400 + 300 * volume_um3)):
-        p = rng.uniform(-0.5 * apart, scene.extent_nm + 0.5 * apart)
-        if all(np.linalg.norm(p - q) > apart for q in nodes):
-            nodes.append(p)
-    points = np.array(nodes)
-    between = cdist(points, points)
-    for i in range(len(points)):
-        for j in range(i + 1, len(points)):
-            if between[i, j] > 2.2 * apart or (np.maximum(between[i], between[j]) < between[i, j]).any():
-                continue
-            path = _wiggle(points[i], points[j], 28.0, rng)
-            base = rng.uniform(28, 36)
-            radii = base * (1 + 0.12 * np.sin(np.linspace(0, rng.uniform(3, 9), len(path)) + rng.uniform(0, 6.28)))
-            if distance_to(scene.golgi + scene.mitochondria, path).min() > 75:
-                scene.er.append(Tube(path, radii))
 
 
 class _Builder:
@@ -303,7 +150,7 @@ class _Builder:
             tube = tubes[int(self.rng.integers(len(tubes)))]
             at = int(self.rng.integers(1, len(tube.path_nm) - 1))
             along = tube.path_nm[at + 1] - tube.path_nm[at - 1]
-            out = np.cross(along, _unit(self.rng))
+            out = np.cross(along, unit_vector(self.rng))
             out /= np.linalg.norm(out)
             point = tube.path_nm[at]
         for _ in range(60):  # walk out to the surface of the whole ER
@@ -334,7 +181,7 @@ class _Builder:
             mate = mates[int(self.rng.integers(len(mates)))]
             diameter = self._diameter(75.7, 9.1)
             step = mate.diameter_nm / 2 + diameter / 2 + self.rng.uniform(8, 32)
-            centre = mate.centre_nm + _unit(self.rng) * step
+            centre = mate.centre_nm + unit_vector(self.rng) * step
             low = np.min([p.centre_nm - p.diameter_nm / 2 for p in mates] + [centre - diameter / 2], axis=0)
             high = np.max([p.centre_nm + p.diameter_nm / 2 for p in mates] + [centre + diameter / 2], axis=0)
             if (high - low).max() < 340:
@@ -353,12 +200,15 @@ class _Builder:
         extent = self.scene.extent_nm
         if (point < 60).any() or (point > extent - 60).any():
             return False
+        for p in self.scene.of("tubular_eres"):  # a cheap first look before the walk is made
+            if np.linalg.norm(p.centre_nm - point) < self.spacing.tubular:
+                return False
         tubes: list[Shape] = []
         for _ in range(int(self.rng.integers(2, 5))):
-            path, heading = [point - 12 * out, point], out + 0.5 * _unit(self.rng)
+            path, heading = [point - 12 * out, point], out + 0.5 * unit_vector(self.rng)
             radius = self.rng.uniform(21, 26)
             for _ in range(int(self.rng.integers(14, 26))):
-                heading = heading + 0.55 * _unit(self.rng)
+                heading = heading + 0.55 * unit_vector(self.rng)
                 away = point + 95 * out - path[-1]
                 heading += 0.35 * away / max(float(np.linalg.norm(away)), 60.0)
                 if float(distance_to(self.scene.er, path[-1])[0]) < radius + 14:
@@ -398,7 +248,7 @@ class _Builder:
         for _ in range(80):
             diameter = self._diameter(75.7, 9.1)
             at = cloud[int(self.rng.integers(len(cloud)))]
-            centre = at + _unit(self.rng) * (25 + diameter / 2 + self.rng.uniform(6, 25))
+            centre = at + unit_vector(self.rng) * (25 + diameter / 2 + self.rng.uniform(6, 25))
             if float(distance_to(tubes, centre)[0]) - diameter / 2 < 32 and self._try(
                 "copii_like", centre, diameter, 8, self.group, "vesicular_mixed", (10, 100)
             ):

@@ -1,11 +1,14 @@
 """A fluorescence movie of an ER network, with its exact graph and classes.
 
-The construction follows Lu et al. 2023: random points, their Voronoi edges, each bent by three jittered points through a
-cubic spline and drawn at tubule width, blurred by the microscope, with Gaussian noise. A sheet with a fenestrated edge and
-patches of sheet-based tubules (SBT) are added, and every junction drifts smoothly.
+The construction follows Lu et al. 2023: random points, their Voronoi edges, each bent by three jittered points through
+a cubic spline and drawn at tubule width, blurred by the microscope, with Gaussian noise. A sheet with a fenestrated
+edge and a patch of sheet-based tubules (SBT) are added, and every junction drifts smoothly.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,16 +18,22 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial import Voronoi
 
 BACKGROUND, SBT, TUBULE, SHEET = 0, 1, 2, 3
-STEP_PX = 0.25  # spacing of the points a tubule is drawn with: their error in distance is below 0.01 px
+STEP_PX = 0.4  # spacing of the points a tubule is drawn with: their error in distance is about 0.01 px
+
+
+@lru_cache(maxsize=256)
+def _spline_basis(samples: int) -> NDArray[Any]:
+    """(samples, 5): a cubic spline through five evenly spaced knots is linear in them."""
+    return np.asarray(CubicSpline(np.linspace(0, 1, 5), np.eye(5))(np.linspace(0, 1, samples)))
 
 
 @dataclass(frozen=True)
 class MoviePhantom:
     """Frames (t, y, x), classes (t, y, x) uint8 (0 background, 1 SBT, 2 tubule, 3 sheet) and the true tubule graph.
 
-    `nodes`: frame, node_id (the same junction keeps its number), y_px, x_px, y_um, x_um, degree, kind (`junction`, degree
-    3 or more; `bend`, degree 2; `tip`; `border`, where a tubule leaves the frame; `sheet`, where it meets the sheet).
-    `edges`: frame, edge_id, node_a, node_b, length_px, length_um, path_yx_px. Pixel centres stand at whole numbers.
+    `nodes`: frame, node_id (the same junction keeps its number), y_px, x_px, y_um, x_um, degree, kind (`junction`,
+    degree 3 or more; `bend`, degree 2; `tip`; `border`, where a tubule leaves the frame; `sheet`, where it meets one).
+    `edges`: frame, edge_id, node_a, node_b, length_px, length_um, path_yx_px. Pixel centres are whole numbers.
     `snr` is E[S^2] / E[N^2] over the movie: S the blurred signal without background, N the noise.
     """
 
@@ -43,26 +52,26 @@ class MoviePhantom:
 class _Network:
     """Voronoi vertices (n, 2) in px, edges (m, 2), three bends an edge (m, 3, 2), and how all of it moves and lives."""
 
-    vertices: NDArray
-    edges: NDArray
-    bends: NDArray
-    drift: NDArray  # (n, 2, 3): amplitude px, period s, phase of each vertex and axis
-    brightness: NDArray
-    born: NDArray  # (m,) first frame of each edge
-    dies: NDArray  # (m,) frame before which it vanishes
+    vertices: NDArray[Any]
+    edges: NDArray[Any]
+    bends: NDArray[Any]
+    drift: NDArray[Any]  # (n, 2, 3): amplitude px, period s, phase of each vertex and axis
+    brightness: NDArray[Any]
+    born: NDArray[Any]  # (m,) first frame of each edge
+    dies: NDArray[Any]  # (m,) frame before which it vanishes
 
-    def at(self, time_s: float) -> NDArray:
+    def at(self, time_s: float) -> NDArray[Any]:
         amplitude, period, phase = np.moveaxis(self.drift, -1, 0)
-        return self.vertices + amplitude * (np.sin(2 * np.pi * time_s / period + phase) - np.sin(phase))
+        sway = amplitude * (np.sin(2 * np.pi * time_s / period + phase) - np.sin(phase))
+        return np.asarray(self.vertices + sway)
 
-    def path(self, edge: int, places: NDArray) -> NDArray:
+    def path(self, edge: int, places: NDArray[Any]) -> NDArray[Any]:
         """The edge's centre line (k, 2) in px, a point every `STEP_PX`."""
         a, b = places[self.edges[edge]]
         inner = a + np.array([[0.25], [0.5], [0.75]]) * (b - a) + self.bends[edge]
         knots = np.vstack([a, inner, b])
         length = np.linalg.norm(np.diff(knots, axis=0), axis=1).sum()
-        t = np.linspace(0, 1, max(3, int(1.05 * length / STEP_PX)))
-        return np.asarray(CubicSpline(np.linspace(0, 1, 5), knots)(t))
+        return np.asarray(_spline_basis(8 + 8 * int(1.05 * length / STEP_PX / 8)) @ knots)
 
 
 def er_movie(
@@ -83,15 +92,20 @@ def er_movie(
 ) -> MoviePhantom:
     """Draw one movie.
 
-    `seeds_per_um2` is the density of Voronoi points; `drift_px` the amplitude of the junctions' smooth motion (periods of
-    20 to 60 s); `remodelling` the share of tubules that appear or vanish during the movie; `sheet` and `sbt` add those
-    classes. The noise is scaled so that E[S^2] / E[N^2] over the movie is `snr`; `inf` gives no noise.
+    `seeds_per_um2` is the density of Voronoi points; `drift_px` the amplitude of the junctions' smooth motion (periods
+    of 20 to 60 s); `remodelling` the share of tubules that appear or vanish during the movie; `sheet` and `sbt` add
+    those classes. The noise is scaled so that E[S^2] / E[N^2] over the movie is `snr`; `inf` gives no noise.
     Raises ValueError for arguments that give no picture.
     """
     if frames < 1 or len(shape_yx) != 2 or min(shape_yx) < 32:
         raise ValueError(f"{frames} frames of {tuple(shape_yx)}: give at least one frame of at least 32 by 32 pixels")
-    for name, value in {"pixel_size_um": pixel_size_um, "frame_interval_s": frame_interval_s, "snr": snr,
-                        "seeds_per_um2": seeds_per_um2, "tubule_width_px": tubule_width_px}.items():
+    for name, value in {
+        "pixel_size_um": pixel_size_um,
+        "frame_interval_s": frame_interval_s,
+        "snr": snr,
+        "seeds_per_um2": seeds_per_um2,
+        "tubule_width_px": tubule_width_px,
+    }.items():
         if not value > 0:
             raise ValueError(f"{name} is {value}: give a positive number")
     if not 0 <= remodelling <= 1:
@@ -107,13 +121,13 @@ def er_movie(
     signals, classes, nodes, edges = [], [], [], []
     for frame in range(frames):
         time_s = frame * frame_interval_s
-        over = sheet_rim(time_s) if sheet else np.full(shape_yx, -1.0)
-        region = np.minimum(patch(time_s), over + 6.0) if sheet and sbt else np.full(shape_yx, -1.0)
-        node_rows, edge_rows, drawn = _graph(network, frame, time_s, np.maximum(over, region), pixel_size_um)
+        whole, over = sheet_rim(time_s) if sheet else (np.full(shape_yx, -1.0),) * 2
+        region = np.minimum(patch(time_s), whole + 6.0) if sheet and sbt else np.full(shape_yx, -1.0)
+        node_rows, edge_rows, drawn = _graph(network, frame, time_s, np.maximum(whole, region), pixel_size_um)
         nodes.append(node_rows)
         edges.append(edge_rows)
-        lines = _distance_to_lines(drawn, shape_yx)
-        matrix = _distance_to_lines(_lines_inside(dense, frame, time_s, region), shape_yx)
+        lines = _distance_to_lines(drawn, shape_yx, tubule_width_px)
+        matrix = _distance_to_lines(_lines_inside(dense, frame, time_s, region), shape_yx, tubule_width_px)
         tubule = np.clip(0.5 + tubule_width_px / 2 - lines[0], 0, 1) * lines[1]
         flat = np.clip(over + 0.5, 0, 1)
         woven = np.clip(0.5 + 0.43 * tubule_width_px - matrix[0], 0, 1) * np.clip(region + 0.5, 0, 1)
@@ -130,17 +144,31 @@ def er_movie(
     noise = np.random.default_rng([seed, 12]).normal(0, sigma, signal.shape) if sigma else 0.0
     offset = max(200.0, 5.5 * sigma)  # so high that the noise is never cut off at zero
     image = np.clip(np.rint(signal + noise + offset), 0, 65535).astype(np.uint16)
-    return MoviePhantom(image, np.stack(classes), pd.concat(nodes, ignore_index=True),
-                        pd.concat(edges, ignore_index=True), pixel_size_um, frame_interval_s, tubule_width_px, snr, seed)
+    return MoviePhantom(
+        image,
+        np.stack(classes),
+        pd.concat(nodes, ignore_index=True),
+        pd.concat(edges, ignore_index=True),
+        pixel_size_um,
+        frame_interval_s,
+        tubule_width_px,
+        snr,
+        seed,
+    )
 
 
 def _network(
-    shape: NDArray, seeds_per_px2: float, frames: int, drift_px: float, remodelling: float, rng: np.random.Generator
+    shape: NDArray[Any],
+    seeds_per_px2: float,
+    frames: int,
+    drift_px: float,
+    remodelling: float,
+    rng: np.random.Generator,
 ) -> _Network:
     pad = 2.5 / np.sqrt(seeds_per_px2)
     area = float(np.prod(shape + 2 * pad))
     apart = 0.62 / np.sqrt(seeds_per_px2)
-    points: list[NDArray] = []
+    points: list[NDArray[Any]] = []
     for candidate in rng.uniform(-pad, shape + pad, (int(6 * area * seeds_per_px2) + 20, 2)):
         if len(points) >= area * seeds_per_px2:
             break
@@ -153,9 +181,14 @@ def _network(
     edges = edges[near[edges].all(axis=1)]
     length = np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
     count = len(vertices)
-    drift = np.stack([
-        rng.uniform(0.2, 1.0, (count, 2)) * drift_px, rng.uniform(20, 60, (count, 2)), rng.uniform(0, 6.28, (count, 2))
-    ], axis=-1)
+    drift = np.stack(
+        [
+            rng.uniform(0.2, 1.0, (count, 2)) * drift_px,
+            rng.uniform(20, 60, (count, 2)),
+            rng.uniform(0, 6.28, (count, 2)),
+        ],
+        axis=-1,
+    )
     born, dies = np.zeros(len(edges), int), np.full(len(edges), frames)
     changes = rng.random(len(edges)) < remodelling
     appears = rng.random(len(edges)) < 0.5
@@ -166,8 +199,10 @@ def _network(
     return _Network(vertices, edges, bends, drift, rng.uniform(0.75, 1.1, len(edges)), born, dies)
 
 
-def _sheet_shape(shape: NDArray, rng: np.random.Generator):
-    """Signed pixel maps (positive inside) of the sheet and of the SBT patch, as functions of time."""
+def _sheet_shape(
+    shape: NDArray[Any], rng: np.random.Generator
+) -> tuple[Callable[[float], tuple[NDArray[Any], NDArray[Any]]], Callable[[float], NDArray[Any]]]:
+    """Signed pixel maps (positive inside) of the sheet, without and with its holes, and of the SBT patch, over time."""
     y, x = np.meshgrid(*[np.arange(int(n), dtype=float) for n in shape], indexing="ij")
     shortest = float(shape.min())
     corner = rng.integers(0, 2, 2)
@@ -177,24 +212,24 @@ def _sheet_shape(shape: NDArray, rng: np.random.Generator):
     theta = np.arctan2(y - centre[0], x - centre[1])
     rho = np.hypot(y - centre[0], x - centre[1])
 
-    def outline(time_s: float, angle: NDArray) -> NDArray:
+    def outline(time_s: float, angle: NDArray[Any]) -> NDArray[Any]:
         terms = [a * np.cos(k * angle + p + 0.6 * np.sin(2 * np.pi * time_s / period)) for k, a, p, period in waves]
-        return radius * (1.0 + np.sum(terms, axis=0))
+        return np.asarray(radius * (1.0 + np.sum(terms, axis=0)))
 
     holes = [(rng.uniform(0, 6.28), rng.uniform(0.72, 0.97), rng.uniform(2.5, 5.5)) for _ in range(int(radius / 4))]
     into = np.arctan2(*(shape / 2 - centre))
     patch_angle = into + rng.uniform(-0.7, 0.7)
     patch_radius = rng.uniform(0.42, 0.55) * radius
 
-    def sheet(time_s: float) -> NDArray:
-        inside = outline(time_s, theta) - rho
+    def sheet(time_s: float) -> tuple[NDArray[Any], NDArray[Any]]:
+        whole = inside = outline(time_s, theta) - rho
         for angle, share, size in holes:
             at = share * float(outline(time_s, np.array(angle)))
             hole = np.hypot(y - centre[0] - at * np.sin(angle), x - centre[1] - at * np.cos(angle)) - size
             inside = np.minimum(inside, hole)
-        return inside
+        return whole, inside
 
-    def patch(time_s: float) -> NDArray:
+    def patch(time_s: float) -> NDArray[Any]:
         at = 0.72 * radius
         py, px = centre[0] + at * np.sin(patch_angle), centre[1] + at * np.cos(patch_angle)
         around = np.arctan2(y - py, x - px)
@@ -205,21 +240,21 @@ def _sheet_shape(shape: NDArray, rng: np.random.Generator):
 
 
 def _graph(
-    network: _Network, frame: int, time_s: float, covered: NDArray, pixel_size_um: float
-) -> tuple[pd.DataFrame, pd.DataFrame, list[tuple[NDArray, float]]]:
-    """The tubules visible in one frame: outside the sheet (`covered` > 0) and inside the picture, cut where they leave."""
+    network: _Network, frame: int, time_s: float, covered: NDArray[Any], pixel_size_um: float
+) -> tuple[pd.DataFrame, pd.DataFrame, list[tuple[NDArray[Any], float]]]:
+    """The tubules seen in one frame: outside the sheet (`covered` > 0) and in the picture, cut where they leave."""
     limit = np.array(covered.shape) - 1.0
     places = network.at(time_s)
     nodes: dict[int, tuple[float, float, str]] = {}
     rows, lines = [], []
     ends_from = len(network.vertices)
-    for edge in np.flatnonzero((network.born <= frame) & (frame < network.dies)):
+    for edge in np.flatnonzero((network.born <= frame) & (frame < network.dies)).tolist():
         a, b = network.edges[edge]
         corners = places[[a, b]]
         if (corners.max(axis=0) < -8).any() or (corners.min(axis=0) > limit + 8).any():
             continue
         path = network.path(edge, places)
-        framed = ((path >= 0) & (path <= limit)).all(axis=1)
+        framed: NDArray[np.bool_] = ((path >= 0) & (path <= limit)).all(axis=1)
         free = framed & (map_coordinates(covered, path.T, order=1, mode="nearest") <= 0)
         lines.append((path[free | ~framed], float(network.brightness[edge])))
         turns = np.flatnonzero(np.diff(np.concatenate([[False], free, [False]]).astype(int)))
@@ -236,8 +271,17 @@ def _graph(
                 ids.append(name)
             line = path[start:stop]
             length = float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum())
-            rows.append((frame, int(edge) * 8 + min(part, 7), ids[0], ids[1], length, length * pixel_size_um,
-                         line[:: max(1, round(1 / STEP_PX))]))
+            rows.append(
+                (
+                    frame,
+                    int(edge) * 8 + min(part, 7),
+                    ids[0],
+                    ids[1],
+                    length,
+                    length * pixel_size_um,
+                    line[:: max(1, round(1 / STEP_PX))],
+                )
+            )
     edges = pd.DataFrame(rows, columns=["frame", "edge_id", "node_a", "node_b", "length_px", "length_um", "path_yx_px"])
     degree = pd.concat([edges["node_a"], edges["node_b"]]).value_counts()
     table = []
@@ -250,7 +294,9 @@ def _graph(
     return pd.DataFrame(table, columns=columns), edges, lines
 
 
-def _lines_inside(network: _Network, frame: int, time_s: float, region: NDArray) -> list[tuple[NDArray, float]]:
+def _lines_inside(
+    network: _Network, frame: int, time_s: float, region: NDArray[Any]
+) -> list[tuple[NDArray[Any], float]]:
     """Centre lines of the sheet-based tubules: the dense network, where `region` is near."""
     if not (region > 0).any():
         return []
@@ -265,26 +311,27 @@ def _lines_inside(network: _Network, frame: int, time_s: float, region: NDArray)
     return lines
 
 
-def _distance_to_lines(lines: list[tuple[NDArray, float]], shape_yx: tuple[int, int]) -> tuple[NDArray, NDArray]:
-    """Distance in px (capped at 6) from each pixel centre to the nearest line, and that line's brightness."""
-    reach = 5
-    distance = np.full((shape_yx[0] + 2 * reach, shape_yx[1] + 2 * reach), 6.0)
-    glow = np.ones_like(distance)
-    if not lines:
-        return distance[reach:-reach, reach:-reach], glow[reach:-reach, reach:-reach]
-    points = np.concatenate([p for p, _ in lines])
-    bright = np.concatenate([np.full(len(p), g) for p, g in lines])
-    base = np.rint(points).astype(int)
-    inside = ((base > -reach) & (base < np.array(shape_yx) + reach - 1)).all(axis=1)
-    points, bright, base = points[inside], bright[inside], base[inside]
-    for dy in range(-reach + 1, reach):
-        for dx in range(-reach + 1, reach):
-            at = base + (dy, dx)
-            d = np.hypot(*(at - points).T)
-            y, x = at[:, 0] + reach, at[:, 1] + reach
-            ok = (y >= 0) & (x >= 0) & (y < distance.shape[0]) & (x < distance.shape[1])
-            ok &= d < 6
-            np.minimum.at(distance, (y[ok], x[ok]), d[ok])
-            if abs(dy) <= 2 and abs(dx) <= 2:
-                glow[y[ok], x[ok]] = bright[ok]
-    return distance[reach:-reach, reach:-reach], glow[reach:-reach, reach:-reach]
+def _distance_to_lines(
+    lines: list[tuple[NDArray[Any], float]], shape_yx: tuple[int, int], width_px: float
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Distance in px (exact up to half the width + 1) from each pixel to the nearest line; that line's brightness."""
+    reach = int(np.ceil(width_px / 2 + 1.0))
+    size = np.array(shape_yx) + 2 * reach
+    distance = np.full(int(np.prod(size)), float(reach))
+    glow = np.ones(distance.shape)
+    if lines:
+        points = np.concatenate([p for p, _ in lines])
+        bright = np.concatenate([np.full(len(p), g) for p, g in lines])
+        base = np.rint(points).astype(int)
+        inside = ((base >= 0) & (base < shape_yx)).all(axis=1)
+        points, bright, base = points[inside], bright[inside], base[inside]
+        for dy in range(-reach, reach + 1):
+            for dx in range(-reach, reach + 1):
+                at = base + np.array([dy, dx])
+                d = np.hypot(*(at - points).T)
+                flat = (at[:, 0] + reach) * size[1] + at[:, 1] + reach
+                np.minimum.at(distance, flat, d)
+                if abs(dy) <= 2 and abs(dx) <= 2:
+                    glow[flat] = bright
+    crop = (slice(reach, -reach), slice(reach, -reach))
+    return distance.reshape(size)[crop], glow.reshape(size)[crop]

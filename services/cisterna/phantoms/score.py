@@ -71,14 +71,17 @@ def vesicle_recall_precision(
         at = np.nonzero(given)
         names, which = np.unique(given[at], return_inverse=True)
         count = np.bincount(which, minlength=len(names))
-        given = np.column_stack([
-            (np.bincount(which, p, len(names)) / np.maximum(count, 1) + 0.5) * s for p, s in zip(at, size, strict=True)
-        ])
+        given = np.column_stack(
+            [
+                (np.bincount(which, p, len(names)) / np.maximum(count, 1) + 0.5) * s
+                for p, s in zip(at, size, strict=True)
+            ]
+        )
     return match_points(given, truth[["centroid_z_nm", "centroid_y_nm", "centroid_x_nm"]].to_numpy(float), tolerance_nm)
 
 
 def merged_truth(nodes: pd.DataFrame, edges: pd.DataFrame, merge_px: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The true graph of one frame as a picture can show it: edges shorter than `merge_px` (tubule width + 2 px) contracted.
+    """The true graph of one frame as a picture can show it: edges below `merge_px` (tubule width + 2) contracted.
 
     Returns nodes (node_id, y_px, x_px, degree) at the mean place of what was merged, and the edges that are left with
     their new ends. A loop counts twice in a degree.
@@ -109,4 +112,6 @@ def merged_truth(nodes: pd.DataFrame, edges: pd.DataFrame, merge_px: float) -> t
 
 def junction_f1(found_yx: ArrayLike, true_yx: ArrayLike, tolerance_px: float = 3.0) -> Agreement:
     """Match junctions (nodes of degree 3 or more; n, 2 in px) one-to-one within `tolerance_px`."""
-    return match_points(np.asarray(found_yx, float).reshape(-1, 2), np.asarray(true_yx, float).reshape(-1, 2), tolerance_px)
+    return match_points(
+        np.asarray(found_yx, float).reshape(-1, 2), np.asarray(true_yx, float).reshape(-1, 2), tolerance_px
+    )

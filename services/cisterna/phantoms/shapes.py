@@ -5,11 +5,12 @@ grid. `distance` is negative inside. Coordinates come as three arrays that broad
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating]
+Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,13 @@ class Ball:
         dz, dy, dx = z - cz, y - cy, x - cx
         length = np.sqrt(dz * dz + dy * dy + dx * dx)
         if self.spikes is None:
-            return length - np.float32(self.radius_nm)
+            return np.asarray(length - np.float32(self.radius_nm))
         safe = np.maximum(length, 1e-3)
         cosine = np.full(length.shape, -1.0, np.float32)
         for sz, sy, sx in self.spikes.astype(np.float32):
             np.maximum(cosine, (dz * sz + dy * sy + dx * sx) / safe, out=cosine)
         knob = np.exp((cosine - 1.0) * 40.0)
-        return length - np.float32(self.radius_nm) + np.float32(self.spike_nm) * (1.0 - knob)
+        return np.asarray(length - np.float32(self.radius_nm) + np.float32(self.spike_nm) * (1.0 - knob))
 
     def bounds(self) -> tuple[Floats, Floats]:
         """Corners of the enclosing box, nm."""
@@ -62,6 +63,15 @@ class Tube:
             best = d if best is None else np.minimum(best, d, out=best)
         assert best is not None
         return best
+
+    def point_distance(self, points_nm: Floats) -> Floats:
+        """The same distance for a few points (n, 3), all segments at once."""
+        path = self.path_nm
+        a, ab, ra, dr = path[:-1], np.diff(path, axis=0), self.radius_nm[:-1], np.diff(self.radius_nm)
+        away = points_nm[:, None, :] - a
+        t = np.clip((away * ab).sum(-1) / np.maximum((ab * ab).sum(-1), 1e-6), 0.0, 1.0)
+        gap = away - t[..., None] * ab
+        return np.asarray((np.sqrt((gap * gap).sum(-1)) - (ra + t * dr)).min(axis=1))
 
     def bounds(self) -> tuple[Floats, Floats]:
         """Corners of the enclosing box, nm."""
@@ -136,7 +146,7 @@ class Plate:
         half = np.float32(self.half_thickness_nm)
         if self.rim_swelling_nm:
             half = half + np.float32(self.rim_swelling_nm) * np.exp(-(((beyond + 2 * half) / np.float32(30.0)) ** 2))
-        return np.hypot(np.maximum(beyond + half, 0.0), off) - half
+        return np.asarray(np.hypot(np.maximum(beyond + half, 0.0), off) - half)
 
     def bounds(self) -> tuple[Floats, Floats]:
         """Corners of the enclosing box, nm."""
@@ -150,21 +160,32 @@ Shape = Ball | Tube | Plate
 
 
 def distance_to(shapes: list[Shape], points_nm: Floats) -> Floats:
-    """Smallest signed distance (n,) in nm from each of `points_nm` (n, 3) to any of `shapes`; inf when there are none."""
-    points = np.atleast_2d(points_nm).astype(np.float32)
-    best = np.full(len(points), np.inf, np.float32)
-    for shape in shapes:
-        low, high = shape.bounds()
-        # the box is a lower bound of the distance: most shapes never need the exact one
-        outside = np.linalg.norm(np.maximum(np.maximum(low - points, points - high), 0.0), axis=1)
-        near = outside < best
+    """Smallest signed distance (n,) in nm from each of `points_nm` (n, 3) to any of `shapes`; inf without shapes."""
+    points = np.atleast_2d(points_nm).astype(float)
+    best = np.full(len(points), np.inf)
+    if not shapes:
+        return best
+    corners = np.array([s.bounds() for s in shapes])
+    away = np.maximum(np.maximum(corners[:, None, 0] - points, points - corners[:, None, 1]), 0.0)
+    # the distance to the box is a lower bound: nearest boxes first, and most shapes never need the exact one
+    least = np.sqrt((away * away).sum(-1))
+    for i in np.argsort(least.min(axis=1), kind="stable"):
+        near = least[i] < best
         if near.any():
-            best[near] = np.minimum(best[near], shape.distance(*points[near].T))
+            shape = shapes[i]
+            at = points[near]
+            exact = shape.point_distance(at) if isinstance(shape, Tube) else shape.distance(*at.T)
+            best[near] = np.minimum(best[near], exact)
     return best
 
 
 def stamp(
-    field: Floats, shape: Shape, voxel_size_nm: Floats, margin_nm: float, index: NDArray | None = None, number: int = 0
+    field: Floats,
+    shape: Shape,
+    voxel_size_nm: Floats,
+    margin_nm: float,
+    index: NDArray[Any] | None = None,
+    number: int = 0,
 ) -> None:
     """Lower the distance `field` (z, y, x) to that of `shape` within `margin_nm` of it, in the shape's own box only.
 
