@@ -15,8 +15,9 @@ def merged_pixels(
 ) -> Bools:
     """Pixels of edges between junctions that are too short to be seen as edges.
 
-    An edge is too short when its length along the curve is at most `merge_widths` local widths, a loop when it is at
-    most `loop_widths`. All such edges are taken at once, so chains of close junctions become one.
+    An edge is too short when its length along the curve is at most `merge_widths` local widths plus `merge_pixels`, a
+    loop when it is at most `loop_widths` widths. All such edges are taken at once, so a chain of close junctions
+    becomes one.
     """
     absorbed = np.zeros(len(pixels.coords), bool)
     if len(found.ends) == 0:
@@ -26,7 +27,8 @@ def merged_pixels(
     degree = np.bincount(found.ends.ravel(), minlength=found.nodes)
     junctions = (degree[found.ends] >= 3).all(axis=1)
     loop = found.ends[:, 0] == found.ends[:, 1]
-    limit = np.where(loop, parameters.loop_widths, parameters.merge_widths) * at_node[found.ends].mean(axis=1)
+    local = at_node[found.ends].mean(axis=1)
+    limit = np.where(loop, parameters.loop_widths * local, parameters.merge_widths * local + parameters.merge_pixels)
     short = junctions & (length <= limit)
     absorbed[found.pixels[short[found.chain_of]]] = True
     return absorbed

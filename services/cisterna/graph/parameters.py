@@ -48,7 +48,7 @@ class _Parameters:
 
 @dataclass(frozen=True)
 class TracingParameters(_Parameters):
-    """How a mask becomes a graph. Lengths are multiples of the local tubule width, never µm.
+    """How a mask becomes a graph. Lengths are multiples of the local tubule width and pixels, never µm.
 
     So a mask gives the same graph, in pixels, whatever the pixel size is.
     """
@@ -56,8 +56,10 @@ class TracingParameters(_Parameters):
     # Which classes of the class map carry the network. The paper traces tubules only; add "sbt" to
     # follow sheet-based tubules too.
     classes: tuple[str, ...] = ("tubule",)
-    # Junctions closer than this along a tubule are one junction (0: merge touching pixels only).
-    merge_widths: float = 1.5
+    # Junctions closer than this along a tubule are one junction: merge_widths local widths plus merge_pixels, the
+    # two pixels by which drawing on a grid blurs two tubules into one (both 0: touching pixels only).
+    merge_widths: float = 1.2
+    merge_pixels: float = 2.0
     # Branches that end freely and are shorter than this are pruned (0: keep all).
     spur_widths: float = 1.5
     # Loops that start and end at one junction vanish when shorter than this.
@@ -71,6 +73,7 @@ class TracingParameters(_Parameters):
         if wrong or not self.classes:
             raise ValueError(f"classes = {list(self.classes)}: name at least one of tubule, sbt, sheet")
         self._check_number("merge_widths", 0, 20)
+        self._check_number("merge_pixels", 0, 100)
         self._check_number("spur_widths", 0, 100)
         self._check_number("loop_widths", 0, 100)
         self._check_number("min_part_pixels", 0, 10**9)

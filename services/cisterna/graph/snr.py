@@ -1,0 +1,71 @@
+"""Signal-to-noise ratio of a frame, and whether its network can be trusted.
+
+Lu et al. 2023 find nodes and edges within 90 % of the truth above a ratio of 5, by SNR = E[S²] / E[N²].
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+SNR_LIMIT = 5.0
+# The blur of the microscope carries ER light this far: such pixels are no background.
+HALO_PX = 4
+# Fewer background pixels than this say nothing about noise.
+LEAST_PIXELS = 100
+# A background with more pixels than this at its lowest value was cut off there.
+CLIPPED_SHARE = 0.05
+
+OK, LOW, NOT_APPLICABLE = "ok", "low", "snr_not_applicable"
+
+
+@dataclass(frozen=True)
+class SignalToNoise:
+    """`power` is E[S²] / E[N²], `mean_std` is mean(S) / std(N); both NaN where `flag` is snr_not_applicable."""
+
+    power: float
+    mean_std: float
+    flag: str
+
+
+def signal_to_noise(raw: np.ndarray, er: np.ndarray) -> SignalToNoise:
+    """Measures one frame (y, x) given its ER pixels.
+
+    The background is what lies more than 4 px away from any ER (all other pixels, when fewer than 100 do). Its mean
+    is the offset, its variance E[N²]. E[S²] is the mean of (frame - offset)² over the frame, less E[N²], because the
+    frame holds signal plus noise; mean(S) is taken over the ER. Pixels that are not finite are left out.
+
+    `flag` is `low` below 5, and `snr_not_applicable` when the background is missing, constant or clipped (more than
+    5 % of it at its lowest value, which holds that value alone: reconstructed SIM and Airyscan frames).
+    """
+    frame = np.asarray(raw, np.float64)
+    er = np.asarray(er) != 0
+    if frame.shape != er.shape:
+        raise ValueError(f"the frame is {frame.shape}, its ER mask {er.shape}: they must agree")
+    known = np.isfinite(frame)
+    around = ndimage.binary_dilation(er, np.ones((3,) * er.ndim), iterations=HALO_PX) if er.any() else er
+    background = frame[known & ~around]
+    if len(background) < LEAST_PIXELS:
+        background = frame[known & ~er]
+    signal = frame[known & er]
+    nothing = SignalToNoise(math.nan, math.nan, NOT_APPLICABLE)
+    if len(background) < LEAST_PIXELS or len(signal) == 0 or is_clipped(background):
+        return nothing
+    offset, noise = float(background.mean()), float(background.var())
+    power = max(float(((frame[known] - offset) ** 2).mean()) - noise, 0.0) / noise
+    return SignalToNoise(power, float((signal.mean() - offset) / math.sqrt(noise)), OK if power >= SNR_LIMIT else LOW)
+
+
+def is_clipped(background: np.ndarray) -> bool:
+    """Whether noise was cut off at the bottom: the lowest value is much more frequent than a tail allows.
+
+    Grey levels are few in 8-bit frames of little noise, so the lowest value must also hold more pixels than the next
+    one that occurs.
+    """
+    values, counts = np.unique(background, return_counts=True)
+    if len(values) == 1:
+        return True
+    return bool(counts[0] > CLIPPED_SHARE * counts.sum() and counts[0] > counts[1])
