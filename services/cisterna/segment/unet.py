@@ -7,6 +7,7 @@ valid 3³ convolution to two classes. Every output voxel of an aligned tile equa
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ class ConvPass(nn.Module):
     def __init__(self, channels: Sequence[int], *, activation: bool = True) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for before, after in zip(channels[:-1], channels[1:], strict=True):
+        for before, after in itertools.pairwise(channels):
             layers.append(nn.Conv3d(before, after, KERNEL))
             if activation:
                 layers.append(nn.ReLU(inplace=True))
@@ -91,6 +92,7 @@ class AsemUNet(nn.Module):
         self, in_channels: int = 1, num_fmaps: int = 32, num_fmaps_out: int = 2, fmap_inc_factor: int = 2
     ) -> None:
         super().__init__()
+        self.num_fmaps = num_fmaps
         self.unet = UNet(in_channels, num_fmaps, fmap_inc_factor)
         self.final_conv_pass = ConvPass([num_fmaps, num_fmaps_out], activation=False)
 

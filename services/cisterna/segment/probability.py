@@ -1,0 +1,140 @@
+"""From grey values to the uint8 probability of a class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from cisterna.chunks import Box
+from cisterna.segment.unet import GEOMETRY, AsemUNet
+from cisterna.tiles import choose_tile, infer, reflect_pad, required_halo
+from cisterna.tiles.torch_network import torch_network
+
+BYTES_PER_WEIGHTED_VOXEL = 16.0
+"""Peak memory of a float32 forward pass per input voxel and feature map of the finest level, measured (docs/segment.md)."""
+
+MEMORY_BYTES = 3 * 2**30
+"""Default budget of one forward pass."""
+
+
+@dataclass(frozen=True)
+class IntensityRule:
+    """How grey values become what the network was trained on.
+
+    Attributes:
+        low, high: grey values of the volume (percentiles taken once at ingest) that become ``to``.
+        to: the network's input range.
+        invert: membranes are bright in the volume and the network wants them dark (or the reverse).
+    """
+
+    low: float
+    high: float
+    to: tuple[float, float] = (-1.0, 1.0)
+    invert: bool = False
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.low) and np.isfinite(self.high) and self.high > self.low):
+            raise ValueError(
+                f"an intensity range needs low < high, got low {self.low}, high {self.high}: is the volume constant?"
+            )
+
+    @classmethod
+    def of_model(cls, spec: Mapping[str, Any], low: float, high: float, *, invert: bool = False) -> IntensityRule:
+        """The rule that a model folder names, over a volume's range.
+
+        Raises:
+            ValueError: the model wants CLAHE, which this version cannot do on a volume.
+        """
+        rule = spec["intensity"]
+        if rule["rule"] == "clahe":
+            raise ValueError(
+                f"model {spec.get('name', '')} was trained on CLAHE-equalised volumes, which are not made here yet: "
+                "equalise the volume first (3-D CLAHE, kernel 128, clip limit 0.02) and import the model with rule 'range'"
+            )
+        if rule["rule"] != "range":
+            raise ValueError(
+                f"unknown intensity rule {rule['rule']!r} of model {spec.get('name', '')}: expected 'range'"
+            )
+        a, b = rule.get("to", (-1.0, 1.0))
+        return cls(low, high, (float(a), float(b)), invert)
+
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        """Grey values (float) to the network's range, clipped; NaN counts as ``low``."""
+        share = torch.nan_to_num((x - self.low) / (self.high - self.low), nan=0.0).clamp_(0, 1)
+        if self.invert:
+            share = 1 - share
+        return share * (self.to[1] - self.to[0]) + self.to[0]
+
+
+def foreground(logits: torch.Tensor) -> torch.Tensor:
+    """Logits (N, C, …) → uint8 probability (N, 1, …) of the last channel, softmax over C, rounded."""
+    share = torch.softmax(logits.float(), dim=1)[:, -1:]
+    return (share * 255).round_().to(torch.uint8)
+
+
+def bytes_per_voxel(network: nn.Module) -> float:
+    """Peak memory of a forward pass per input voxel."""
+    width = network.num_fmaps if hasattr(network, "num_fmaps") else 32
+    return BYTES_PER_WEIGHTED_VOXEL * float(width)
+
+
+def block_probability(
+    block: NDArray,
+    origin: Sequence[int],
+    box: Box,
+    network: nn.Module,
+    rule: IntensityRule,
+    *,
+    device: str | torch.device = "cpu",
+    memory_bytes: int = MEMORY_BYTES,
+    tile: int | Sequence[int] | None = None,
+) -> NDArray[np.uint8]:
+    """The probability of one block.
+
+    Args:
+        block: (Z, Y, X) grey values, already with the halo (`required_halo(box, GEOMETRY)`).
+        origin: volume coordinates of its first voxel.
+        box: what to compute, in volume coordinates.
+        network: eval mode, on ``device``, of the ASEM geometry.
+        rule: intensity.
+        device: where to compute.
+        memory_bytes: budget of a forward pass; chooses the tiles unless ``tile`` does.
+        tile: outputs per tile and axis.
+
+    Returns:
+        uint8 of ``box.shape``; 0 = 0.0, 255 = 1.0.
+    """
+    if tile is None:
+        tile = choose_tile(box.shape, GEOMETRY, memory_bytes, bytes_per_voxel(network))
+    run = torch_network(network, device=device, before=rule.apply, after=foreground)
+    return infer(block, box, run, GEOMETRY, origin=origin, tile=tile)[0]
+
+
+def volume_probability(
+    volume: NDArray,
+    network: nn.Module,
+    rule: IntensityRule,
+    *,
+    device: str | torch.device = "cpu",
+    memory_bytes: int = MEMORY_BYTES,
+    after: Callable[[torch.Tensor], torch.Tensor] = foreground,
+) -> NDArray:
+    """A whole volume (Z, Y, X) at once: (C', Z, Y, X) of what ``after`` makes of the logits, edges reflected."""
+    if volume.ndim != 3 or volume.size == 0:
+        raise ValueError(f"expected a volume (z, y, x) with voxels in it, got shape {volume.shape}")
+    box = Box.whole(volume.shape)
+    low, high = required_halo(box, GEOMETRY)
+    run = torch_network(network, device=device, before=rule.apply, after=after)
+    tile = choose_tile(box.shape, GEOMETRY, memory_bytes, bytes_per_voxel(network))
+    return infer(reflect_pad(volume, low, high), box, run, GEOMETRY, origin=[-n for n in low], tile=tile)
+
+
+def prepare(network: AsemUNet, device: str | torch.device = "cpu") -> nn.Module:
+    """The network as it runs fastest on a device: eval mode, channels last; the results are those of ``network``."""
+    return network.eval().requires_grad_(False).to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

@@ -1,0 +1,207 @@
+"""What the networks learn from: images with labels, and the patches drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cisterna.chunks import reflect_indices
+
+FOREGROUND_SAMPLE = 50_000
+"""Foreground voxels remembered per class and volume as places to centre a patch on."""
+
+
+@dataclass(frozen=True)
+class LabelledVolume:
+    """An image, the truth of each class, and where the truth is known.
+
+    Attributes:
+        name: for messages.
+        image: (Z, Y, X) float32, normalised to [−1, 1].
+        labels: class → (Z, Y, X), 0 = not the class; other values are instances.
+        mask: (Z, Y, X) bool, True where the labels hold; None: everywhere.
+    """
+
+    name: str
+    image: NDArray[np.float32]
+    labels: Mapping[str, NDArray]
+    mask: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.size == 0:
+            raise ValueError(f"{self.name}: the image must be a volume (z, y, x), got shape {self.image.shape}")
+        if not np.isfinite(self.image).all():
+            raise ValueError(f"{self.name}: the image holds NaN or infinity; mask those voxels and fill them")
+        parts = [*self.labels.items(), *([("mask", self.mask)] if self.mask is not None else [])]
+        for name, part in parts:
+            if part.shape != self.image.shape:
+                raise ValueError(
+                    f"{self.name}: {name} has shape {part.shape} and the image {self.image.shape}; they must agree"
+                )
+
+    @cached_property
+    def foreground(self) -> dict[str, NDArray[np.intp]]:
+        """Class → (n, 3) positions of up to `FOREGROUND_SAMPLE` labelled, known voxels."""
+        places = {}
+        for name, label in self.labels.items():
+            known = label > 0 if self.mask is None else (label > 0) & self.mask
+            found = np.flatnonzero(known)
+            found = found[:: max(1, -(-len(found) // FOREGROUND_SAMPLE))]
+            places[name] = np.stack(np.unravel_index(found, label.shape), axis=1)
+        return places
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One training example, cut and augmented.
+
+    Attributes:
+        image: (n, n, n) float32.
+        truth: (classes, m, m, m) int64, 0 or 1; the central m of the n voxels.
+        mask: (m, m, m) float32, 1 where the truth is known.
+    """
+
+    image: NDArray[np.float32]
+    truth: NDArray[np.int64]
+    mask: NDArray[np.float32]
+
+
+def normalise(image: NDArray, low: float, high: float, *, invert: bool = False) -> NDArray[np.float32]:
+    """Grey values to [−1, 1]: ``low`` → −1, ``high`` → 1, clipped; inverted when membranes are bright."""
+    if not (np.isfinite(low) and np.isfinite(high) and high > low):
+        raise ValueError(f"an intensity range needs low < high, got low {low}, high {high}: is the volume constant?")
+    scaled = np.clip((image.astype(np.float32) - np.float32(low)) * np.float32(2 / (high - low)) - 1, -1, 1)
+    return -scaled if invert else scaled
+
+
+def percentile_range(image: NDArray, low: float = 0.1, high: float = 99.9) -> tuple[float, float]:
+    """Grey values at two percentiles of a volume, as ingest takes them."""
+    a, b = np.percentile(image, [low, high])
+    return float(a), float(b)
+
+
+def phantom_volume(
+    seed: int, classes: Sequence[str], *, voxel_size_nm: float = 8.0, small: bool = True
+) -> LabelledVolume:
+    """A phantom cell, detectors averaged, its optics varied with the seed.
+
+    Small ones are crowded, so that each patch teaches something; the others have the density of a cell.
+    """
+    from cisterna.phantoms.cell import fibsem_cell
+
+    rng = np.random.default_rng([seed, 77])
+    phantom = fibsem_cell(
+        (112, 144, 144) if small else (160, 208, 208),
+        voxel_size_nm,
+        seed=seed,
+        density=float(rng.uniform(1.5, 3.0)) if small else 1.0,
+        site_rules=False if small else None,
+        contrast=float(rng.uniform(0.9, 1.1)),
+        noise=float(rng.uniform(0.8, 1.3)),
+        blur_nm=float(rng.uniform(4.0, 7.0)),
+        plane_jitter=float(rng.uniform(0.5, 2.5)),
+    )
+    missing = [name for name in classes if name not in phantom.labels]
+    if missing:
+        raise ValueError(f"phantoms have no class {', '.join(missing)}; they have {', '.join(phantom.labels)}")
+    image = (phantom.inlens.astype(np.float32) + phantom.esb) / 2
+    labels = {name: phantom.labels["vesicles" if name == "copi" else name].astype(np.uint16) for name in classes}
+    return LabelledVolume(f"phantom {seed}", normalise(image, *percentile_range(image)), labels)
+
+
+def read_volume(path: str | Path) -> NDArray:
+    """A volume (z, y, x) from a TIFF stack or a .npy file."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    if path.suffix == ".npy":
+        try:
+            array = np.load(path, allow_pickle=False)
+        except ValueError as error:
+            raise ValueError(f"{path.name} is not a plain NumPy array: {error}") from None
+    elif path.suffix.lower() in (".tif", ".tiff"):
+        import tifffile
+
+        array = tifffile.imread(path)
+    else:
+        raise ValueError(f"{path.name}: training volumes are .tif, .tiff or .npy files")
+    if array.ndim != 3:
+        raise ValueError(f"{path.name} has shape {array.shape}; a volume has three axes (z, y, x)")
+    return array
+
+
+def file_volume(
+    image: str | Path,
+    labels: Mapping[str, str | Path],
+    mask: str | Path | None = None,
+    *,
+    invert: bool = False,
+) -> LabelledVolume:
+    """A volume from files; its 0.1 to 99.9 percentiles become [−1, 1]."""
+    raw = read_volume(image)
+    return LabelledVolume(
+        Path(image).name,
+        normalise(raw, *percentile_range(raw), invert=invert),
+        {name: read_volume(path) for name, path in labels.items()},
+        None if mask is None else read_volume(mask) > 0,
+    )
+
+
+def draw_patch(
+    volumes: Sequence[LabelledVolume],
+    classes: Sequence[str],
+    edge: int,
+    trim: int,
+    rng: np.random.Generator,
+    *,
+    foreground_share: float = 0.8,
+    intensity: float = 0.15,
+) -> Patch:
+    """A random patch with random mirroring, transposition, contrast and brightness.
+
+    Args:
+        volumes: to draw from.
+        classes: order of the truth's first axis.
+        edge: input voxels per axis, n. Where a volume is smaller it is continued by reflection.
+        trim: voxels per side that have no output: m = n − 2·trim.
+        rng: the only source of chance.
+        foreground_share: of the patches whose output holds a voxel of a class (each class as often as any other).
+        intensity: contrast and brightness change by up to this.
+    """
+    window = edge - 2 * trim
+    for _ in range(20):
+        volume = volumes[rng.integers(len(volumes))]
+        shape = np.array(volume.image.shape)
+        start = np.array([rng.integers(min(0, n - window), max(0, n - window) + 1) for n in shape])
+        present = [name for name in classes if len(volume.foreground[name])]
+        if present and rng.random() < foreground_share:
+            places = volume.foreground[present[rng.integers(len(present))]]
+            start = places[rng.integers(len(places))] - rng.integers(0, window, 3)
+        inner = [reflect_indices(int(s), int(s) + window, int(n)) for s, n in zip(start, shape, strict=True)]
+        known = np.ones((window,) * 3, np.float32)
+        if volume.mask is not None:
+            known = volume.mask[np.ix_(*inner)].astype(np.float32)
+            if known.mean() < 0.75 and rng.random() < 0.95:
+                continue
+        break
+    outer = [reflect_indices(int(s) - trim, int(s) + window + trim, int(n)) for s, n in zip(start, shape, strict=True)]
+    image = volume.image[np.ix_(*outer)]
+    truth = np.stack([volume.labels[name][np.ix_(*inner)] > 0 for name in classes])
+    axes = rng.permutation(3)
+    flips = tuple(slice(None, None, -1) if f else slice(None) for f in rng.random(3) < 0.5)
+    image = image.transpose(axes)[flips]
+    known = known.transpose(axes)[flips]
+    truth = truth.transpose(0, *(axes + 1))[(slice(None), *flips)]
+    scale, shift = 1 + rng.uniform(-intensity, intensity), rng.uniform(-intensity, intensity)
+    centre = image.mean()
+    image = (image - centre) * np.float32(scale) + centre + np.float32(shift)
+    return Patch(
+        np.ascontiguousarray(np.clip(image, -1, 1), dtype=np.float32),
+        np.ascontiguousarray(truth, dtype=np.int64),
+        np.ascontiguousarray(known),
+    )
