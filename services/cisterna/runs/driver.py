@@ -5,6 +5,7 @@ It holds nothing that is not in the store: kill it anywhere, start it anywhere, 
 
 from __future__ import annotations
 
+import calendar
 import logging
 import queue
 import statistics
@@ -20,7 +21,7 @@ from cisterna.rpc.client import Addresses, ServiceClient
 from cisterna.rpc.errors import Failure, failure_of
 from cisterna.rpc.retry import MAX_TRIES, MAX_TRIES_ONE_WORKER, MIN_WORKERS, Then, rule_for
 from cisterna.runs import record
-from cisterna.runs.lease import BEAT_S, Lease, acquire
+from cisterna.runs.lease import LeaseLost, acquire
 from cisterna.runs.metrics import BACKLOG, QUARANTINED, RETRIES
 from cisterna.runs.plan import Plan
 from cisterna.runs.stages import Stage
@@ -104,21 +105,26 @@ class Driver:
         self._retried = 0
         self._computed = 0
 
-    def run(self) -> str:
-        """Runs to the end. Raises LeaseHeld, LeaseLost, RunStopped or StoreUnavailable."""
+    def run(self, after: Callable[[str], None] = lambda state: None) -> str:
+        """Runs to the end and returns the final state; ``after(state)`` runs before the lease is given back.
+
+        Raises LeaseHeld, LeaseLost, RunStopped or StoreUnavailable.
+        """
         lease = acquire(self.store, self.plan.run_id)
         self.events = record.EventLog(self.store, self.plan.run_id, lease.number)
-        watchers = [threading.Thread(target=self._watch, args=(s,), daemon=True) for s in self.clients]
-        for w in watchers:
-            w.start()
+        for service in self.clients:
+            threading.Thread(target=self._watch, args=(service,), daemon=True).start()
         try:
-            self._prepare()
-            self._write("RUNNING")
-            state = self._loop(lease)
-            self._finish(state)
+            with lease.kept() as lost:
+                self._prepare()
+                self._write("RUNNING")
+                state = self._loop(lost)
+                self._finish(state)
+                after(state)
         except RunStopped as e:
             self.events.add("stopped", str(e))
             self._finish("FAILED", error=str(e))
+            lease.release()
             raise
         finally:
             self._stop.set()
@@ -149,18 +155,17 @@ class Driver:
 
     # -- the loop -------------------------------------------------------------------------------------------------
 
-    def _loop(self, lease: Lease) -> str:
-        last_beat = last_write = 0.0
+    def _loop(self, lost: threading.Event) -> str:
+        last_write = 0.0
         away_since: float | None = None
         while True:
             now = time.monotonic()
             self._take_answers()
             try:
-                if now - last_beat > BEAT_S:
-                    lease.beat()
-                    self._cancelling = self._cancelling or record.cancel_requested(self.store, self.plan.run_id)
-                    last_beat = now
+                if lost.is_set():
+                    raise LeaseLost(f"another driver has taken run {self.plan.run_id} over")
                 if now - last_write > WRITE_PROGRESS_S:
+                    self._cancelling = self._cancelling or record.cancel_requested(self.store, self.plan.run_id)
                     self._write("RUNNING")
                     self.events.flush()
                     last_write = now
@@ -379,6 +384,4 @@ def _stage_document(stage: Stage) -> dict[str, Any]:
 
 
 def _seconds(utc: str) -> float:
-    import calendar
-
     return float(calendar.timegm(time.strptime(utc, "%Y-%m-%dT%H:%M:%SZ")))

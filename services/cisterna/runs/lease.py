@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cisterna.store import ObjectMissing, ObjectStore
+from cisterna.store import ObjectMissing, ObjectStore, StoreUnavailable
 from cisterna.store.objects import json_bytes
 
 EXPIRES_S = 20.0
@@ -43,6 +46,28 @@ class Lease:
         if latest_number(self.store, self.run_id) > self.number:
             raise LeaseLost(f"another driver has taken run {self.run_id} over")
         self.store.put(self._beat, json_bytes({"time": time.time(), "released": False}))
+
+    @contextmanager
+    def kept(self) -> Iterator[threading.Event]:
+        """Renews the heartbeat beside the work; the event is set once another driver has taken over."""
+        lost, ended = threading.Event(), threading.Event()
+
+        def keep() -> None:
+            while not ended.wait(BEAT_S) and not lost.is_set():
+                try:
+                    self.beat()
+                except LeaseLost:
+                    lost.set()
+                except StoreUnavailable:
+                    continue
+
+        thread = threading.Thread(target=keep, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield lost
+        finally:
+            ended.set()
+            thread.join()
 
     def release(self) -> None:
         """Says that the driver has ended, so that the next need not wait for the heartbeat to expire."""

@@ -1,0 +1,115 @@
+"""``cisterna train | models | phantom``: what makes models and test data. Networks are imported only when asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cisterna.cli.home import Home, UsageError
+from cisterna.models import install_model, read_model_folder
+from cisterna.store import open_store
+
+TRAINERS = {"fastfib": "cisterna.denoise.train", "asem": "cisterna.segment.train", "ernet": "cisterna.ernet.train"}
+
+
+def add_arguments(commands: Any, argv: list[str]) -> None:
+    """Adds the commands; a trainer's own options are loaded only when the command line names it."""
+    train = commands.add_parser("train", help="train a model").add_subparsers(dest="family", required=True)
+    for family, module in TRAINERS.items():
+        p = train.add_parser(family)
+        if argv[:2] == ["train", family]:
+            trainer = importlib.import_module(module)
+            trainer.add_arguments(p)
+            p.set_defaults(run=trainer.run)
+    _models(commands)
+    _phantoms(commands, argv)
+
+
+def _models(commands: Any) -> None:
+    models = commands.add_parser("models", help="models of the store").add_subparsers(dest="action", required=True)
+    add = models.add_parser("add", help="add a model folder, or a published checkpoint of a family")
+    add.add_argument("path", type=Path)
+    add.add_argument("--store")
+    add.set_defaults(run=lambda a: add_model(a.store, a.path))
+    listing = models.add_parser("list")
+    listing.add_argument("--store")
+    listing.add_argument("--json", action="store_true")
+    listing.set_defaults(run=lambda a: list_models(a.store, a.json))
+    show = models.add_parser("show")
+    show.add_argument("name")
+    show.add_argument("--store")
+    show.set_defaults(run=lambda a: show_model(a.store, a.name))
+
+
+def add_model(store_url: str | None, path: Path) -> int:
+    store = open_store(Home.find().store_url(store_url))
+    model = read_model_folder(path)
+    install_model(store, path)
+    print(f"{model.name} ({model.family}) is in {store.url}, digest {model.digest[:12]}…")
+    return 0
+
+
+def list_models(store_url: str | None, as_json: bool) -> int:
+    store = open_store(Home.find().store_url(store_url))
+    specs = [store.get_json(f"models/{n}/model.json") for n in store.folders("models")]
+    if as_json:
+        print(json.dumps(specs, indent=1))
+        return 0
+    table = Table("model", "family", "class", "trained at", "demo", "licence", "digest")
+    for s in specs:
+        size = s.get("voxel_size_nm") or s.get("pixel_size_um")
+        table.add_row(s["name"], s["family"], str(s.get("class", "")), str(size), "yes" if s["demo"] else "", s["licence"], s["digest"][:12])
+    Console().print(table)
+    return 0
+
+
+def show_model(store_url: str | None, name: str) -> int:
+    store = open_store(Home.find().store_url(store_url))
+    if name not in store.folders("models"):
+        raise UsageError(f"no model {name}: the store has {', '.join(store.folders('models')) or 'none'}")
+    print(json.dumps(store.get_json(f"models/{name}/model.json"), indent=1))
+    return 0
+
+
+def _phantoms(commands: Any, argv: list[str]) -> None:
+    phantom = commands.add_parser("phantom", help="synthetic data with exact truth").add_subparsers(dest="what", required=True)
+    cell = phantom.add_parser("cell", help="a FIB-SEM cell: two detectors, labels, planted objects")
+    cell.add_argument("folder", type=Path)
+    cell.add_argument("--shape", type=int, nargs=3, default=(176, 240, 240), metavar=("Z", "Y", "X"))
+    cell.add_argument("--voxel-size-nm", type=float, default=8.0)
+    cell.add_argument("--seed", type=int, default=1)
+    cell.set_defaults(run=_make_cell)
+    movie = phantom.add_parser("er-movie", help="an ER movie: frames, classes, true networks")
+    movie.add_argument("folder", type=Path)
+    movie.add_argument("--frames", type=int, default=24)
+    movie.add_argument("--shape", type=int, nargs=2, default=(256, 256), metavar=("Y", "X"))
+    movie.add_argument("--snr", type=float, default=10.0)
+    movie.add_argument("--seed", type=int, default=1)
+    movie.set_defaults(run=_make_movie)
+    sites = phantom.add_parser("sites", help="planted exit sites with the paper's counts")
+    if argv[:2] == ["phantom", "sites"]:
+        module = importlib.import_module("cisterna.phantoms.sites")
+        module.add_arguments(sites)
+        sites.set_defaults(run=module.run)
+
+
+def _make_cell(args: argparse.Namespace) -> int:
+    from cisterna.phantoms import fibsem_cell, save_cell
+
+    save_cell(args.folder, fibsem_cell(tuple(args.shape), args.voxel_size_nm, args.seed))
+    print(f"cell phantom in {args.folder}")
+    return 0
+
+
+def _make_movie(args: argparse.Namespace) -> int:
+    from cisterna.phantoms import er_movie, save_movie
+
+    save_movie(args.folder, er_movie(args.frames, tuple(args.shape), snr=args.snr, seed=args.seed))
+    print(f"movie phantom in {args.folder}")
+    return 0

@@ -1,0 +1,251 @@
+"""``cisterna submit | plan``: input → acquisition → run, and a detached driver for it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cisterna.acquire import ingest_existing, ingest_movie, ingest_volume
+from cisterna.chunks import Box
+from cisterna.cli.follow import follow
+from cisterna.cli.home import Home, UsageError
+from cisterna.cli.progress import ingest_progress
+from cisterna.models import demo_models, install_model
+from cisterna.runs import record
+from cisterna.runs.acquisition import read_acquisition
+from cisterna.runs.lease import driver_alive
+from cisterna.runs.plan import Plan, UsedArray, make_plan
+from cisterna.runs.recipes import FibsemRecipe, Recipe, parse_recipe
+from cisterna.store import ObjectStore, open_store
+
+CPU_FLOP_PER_S = 5e10
+"""Rate assumed for estimates on one CPU core (float32, measured for these networks); a GPU does far more."""
+
+
+def add_arguments(commands: Any) -> None:
+    for verb, text in (("submit", "register the input once and run a recipe on it"), ("plan", "what submit would do: blocks, memory, bytes, time")):
+        kinds = commands.add_parser(verb, help=text).add_subparsers(dest="kind", required=True, metavar="fibsem|er-movie")
+        for kind in ("fibsem", "er-movie"):
+            p = kinds.add_parser(kind)
+            _input_arguments(p, kind)
+            if verb == "submit":
+                p.add_argument("--wait", action="store_true", help="follow the run to its end; exit with its code")
+                p.set_defaults(run=lambda a, kind=kind: submit_command(Home.find(), kind, a))
+            else:
+                p.add_argument("--json", action="store_true", help="one JSON document")
+                p.set_defaults(run=lambda a, kind=kind: plan_command(Home.find(), kind, a))
+
+
+def _input_arguments(p: argparse.ArgumentParser, kind: str) -> None:
+    p.add_argument("input", nargs="?", type=Path, help="TIFF stack, folder of planes, OME-TIFF or OME-Zarr")
+    p.add_argument("--recipe", type=Path, help="YAML file; keys left out keep their defaults")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one recipe value, e.g. eres.rules.link_nm=40")
+    p.add_argument("--store", help="store URL")
+    p.add_argument("--channel", type=int, help="channel of a multi-channel file, from 0")
+    if kind == "fibsem":
+        p.add_argument("--voxel-size-nm", type=float, nargs=3, metavar=("Z", "Y", "X"))
+        p.add_argument("--detector", action="append", default=[], metavar="NAME=PATH", help="one of two detectors, e.g. inlens=a.tif")
+        p.add_argument("--analysis-signal", default="average", help="average, or the name of a detector (default %(default)s)")
+        p.add_argument("--use", action="append", default=[], metavar="CLASS=ARRAY", help="take a class from an existing array")
+        p.add_argument("--region", help="box z0:z1,y0:y1,x0:x1 in voxels")
+        p.add_argument("--polarity", choices=("auto", "dark", "bright"), default="auto", help="whether membranes are dark or bright")
+    else:
+        p.add_argument("--pixel-size-nm", type=float)
+        p.add_argument("--frame-interval-s", type=float)
+
+
+def submit_command(home: Home, kind: str, args: argparse.Namespace) -> int:
+    store = open_store(home.store_url(args.store))
+    run_id, code = submit(home, store, kind, args)
+    if code is not None:
+        return code
+    if args.wait:
+        return follow(store, run_id)
+    print(f"{run_id} submitted: `cisterna wait {run_id}` follows it")
+    return 0
+
+
+def submit(home: Home, store: ObjectStore, kind: str, args: argparse.Namespace) -> tuple[str, int | None]:
+    """Registers and starts a run; the exit code where it has ended before already."""
+    recipe = read_recipe(kind, args.recipe, args.set)
+    home.addresses()  # no services: say so before anything is registered
+    plan = _registered_plan(store, kind, recipe, args)
+    document = record.read_run(store, plan.run_id)
+    for warning in plan.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    if document is not None and document["state"] in record.FINAL:
+        state = document["state"]
+        hint = "" if state == "SUCCEEDED" else f"; `cisterna retry {plan.run_id}` tries again"
+        print(f"{plan.run_id} was run before: {state}{hint}")
+        return plan.run_id, record.EXIT_CODES[state]
+    if document is None:
+        record.register_run(store, plan)
+    if not driver_alive(store, plan.run_id):
+        start_driver(home, store.url, plan.run_id)
+    return plan.run_id, None
+
+
+def start_driver(home: Home, store_url: str, run_id: str) -> int:
+    """Starts the detached driver process of a run; its log is logs/driver-RUN.log. Returns its pid."""
+    home.logs.mkdir(parents=True, exist_ok=True)
+    home.addresses()
+    with (home.logs / f"driver-{run_id}.log").open("ab") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cisterna.cli.drive", run_id, "--store", store_url],
+            stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, env=dict(os.environ),
+        )
+    return process.pid
+
+
+def read_recipe(kind: str, path: Path | None, settings: list[str]) -> Recipe:
+    """The recipe of a file and --set options, rules and parameters resolved to full sets (every default written)."""
+    import yaml
+
+    if path is not None and not path.is_file():
+        raise UsageError(f"recipe {path} does not exist")
+    values = yaml.safe_load(path.read_text()) if path is not None else {}
+    if values is None:
+        values = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise UsageError(f"--set {setting!r}: write KEY=VALUE, e.g. eres.rules.link_nm=40")
+        place = values
+        *path_keys, last = key.split(".")
+        for k in path_keys:
+            place = place.setdefault(k, {})
+            if not isinstance(place, dict):
+                raise UsageError(f"--set {setting!r}: {k} is a value, not a group of keys")
+        place[last] = yaml.safe_load(value)
+    source = str(path) if path is not None else "--set"
+    return resolve(parse_recipe(yaml.safe_dump(values), kind, source))
+
+
+def resolve(recipe: Recipe) -> Recipe:
+    """Rules and tracing parameters with every default written out; raises ValueError on an unknown one."""
+    import dataclasses
+
+    if isinstance(recipe, FibsemRecipe):
+        from cisterna.eres.rules import Rules
+
+        rules = json.loads(Rules.from_mapping(recipe.eres.rules).to_json())
+        return dataclasses.replace(recipe, eres=dataclasses.replace(recipe.eres, rules=rules))
+    from cisterna.graph.parameters import TracingParameters, TrackingParameters
+
+    tracing = json.loads(TracingParameters.from_json(json.dumps(recipe.graph.tracing)).to_json())
+    tracking = json.loads(TrackingParameters.from_json(json.dumps(recipe.graph.tracking)).to_json())
+    return dataclasses.replace(recipe, graph=dataclasses.replace(recipe.graph, tracing=tracing, tracking=tracking))
+
+
+def parse_region(text: str) -> Box:
+    """A box from ``z0:z1,y0:y1,x0:x1`` (half-open, voxels)."""
+    try:
+        bounds = [tuple(int(v) for v in part.split(":")) for part in text.split(",")]
+        (z0, z1), (y0, y1), (x0, x1) = bounds
+        box = Box.from_bounds((z0, y0, x0), (z1, y1, x1))
+    except ValueError:
+        raise UsageError(f"--region {text!r}: write z0:z1,y0:y1,x0:x1 in voxels, half-open, e.g. 0:100,0:512,0:512") from None
+    if box.empty or any(o < 0 for o in box.offset):
+        raise UsageError(f"--region {text!r} is empty or starts below 0")
+    return box
+
+
+def named_paths(options: list[str], flag: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for option in options:
+        name, separator, path = option.partition("=")
+        if not separator or not name or not path:
+            raise UsageError(f"{flag} {option!r}: write NAME=PATH")
+        if name in found:
+            raise UsageError(f"{flag} names {name} twice")
+        found[name] = Path(path)
+    return found
+
+
+def _registered_plan(store: ObjectStore, kind: str, recipe: Recipe, args: argparse.Namespace) -> Plan:
+    for folder in demo_models():
+        install_model(store, folder)
+    with ingest_progress() as progress:
+        if kind == "fibsem":
+            detectors = named_paths(args.detector, "--detector")
+            if (args.input is None) == (not detectors):
+                raise UsageError("give one INPUT, or two --detector NAME=PATH")
+            acquired = ingest_volume(
+                store,
+                args.input,
+                voxel_size_nm=tuple(args.voxel_size_nm) if args.voxel_size_nm else None,
+                detectors=detectors or None,
+                analysis_signal=args.analysis_signal,
+                region=parse_region(args.region) if args.region else None,
+                polarity=args.polarity,
+                channel=args.channel,
+                progress=progress,
+            )
+        else:
+            if args.input is None:
+                raise UsageError("give the INPUT movie")
+            acquired = ingest_movie(
+                store,
+                args.input,
+                pixel_size_um=args.pixel_size_nm / 1000 if args.pixel_size_nm else None,
+                frame_interval_s=args.frame_interval_s,
+                channel=args.channel,
+                progress=progress,
+            )
+        uses: dict[str, UsedArray] = {}
+        for name, path in named_paths(getattr(args, "use", []), "--use").items():
+            used = ingest_existing(store, acquired.id, name, path)
+            uses[name] = UsedArray(used.path, used.identity, str(path))
+    return make_plan(store, recipe, read_acquisition(store, acquired.id), uses)
+
+
+def plan_command(home: Home, kind: str, args: argparse.Namespace) -> int:
+    """Prints what submit would do. The input is read into a store in memory: nothing is registered or computed."""
+    recipe = read_recipe(kind, args.recipe, args.set)
+    plan = _registered_plan(open_store("memory://"), kind, recipe, args)
+    estimate = estimates(plan)
+    if args.json:
+        print(json.dumps({"run_id": plan.run_id, "stages": estimate, "warnings": list(plan.warnings)}, indent=1))
+        return 0
+    table = Table("stage", "blocks", "Mvoxel", "GFLOP", "MB written", "core-minutes", title=f"{plan.run_id} on {plan.acquisition.id}")
+    for e in estimate:
+        table.add_row(e["stage"], str(e["blocks"]), f"{e['voxels'] / 1e6:.1f}", f"{e['flop'] / 1e9:.0f}", f"{e['bytes'] / 1e6:.0f}", f"{e['core_s'] / 60:.1f}")
+    Console().print(table)
+    total_s = sum(e["core_s"] for e in estimate)
+    print(f"about {total_s / 60:.0f} core-minutes on CPUs, {sum(e['bytes'] for e in estimate) / 1e6:.0f} MB uncompressed in the store, "
+          f"{max(e['task_bytes'] for e in estimate) / 1e6:.0f} MB of memory for the largest task's voxels")
+    for w in plan.warnings:
+        print(f"note: {w}")
+    return 0
+
+
+def estimates(plan: Plan) -> list[Mapping[str, Any]]:
+    """Per stage: blocks, voxels, floating-point operations with halos, bytes written, core-seconds, memory of a task."""
+    rows = []
+    for s in plan.stages:
+        voxels = sum(s.voxels(b) for b in range(s.blocks))
+        halo = 2 * int(plan.models[s.model].get("context", 0)) if s.model in plan.models and plan.acquisition.kind == "volume" else 0
+        edge = plan.acquisition.block[0]
+        # What a block costs with its halo, relative to its own voxels.
+        amplification = ((edge + halo) / edge) ** 3 if halo else 1.0
+        flop = voxels * s.flop_per_voxel * math.sqrt(amplification)
+        written = sum(math.prod(i.spec.shape) * _itemsize(i.spec.dtype) for i in s.images) or voxels
+        rows.append({"stage": s.name, "blocks": s.blocks, "voxels": voxels, "flop": flop, "bytes": written,
+                     "core_s": flop / CPU_FLOP_PER_S + voxels * 4e-8, "task_bytes": 8 * max(s.voxels(0), 1) * amplification})
+    return rows
+
+
+def _itemsize(dtype: str) -> int:
+    import numpy as np
+
+    return np.dtype(dtype).itemsize
