@@ -254,7 +254,7 @@ def _graph(
         if (corners.max(axis=0) < -8).any() or (corners.min(axis=0) > limit + 8).any():
             continue
         path = network.path(edge, places)
-        framed: NDArray[np.bool_] = ((path >= 0) & (path <= limit)).all(axis=1)
+        framed = np.all((path >= 0) & (path <= limit), axis=1)
         free = framed & (map_coordinates(covered, path.T, order=1, mode="nearest") <= 0)
         lines.append((path[free | ~framed], float(network.brightness[edge])))
         turns = np.flatnonzero(np.diff(np.concatenate([[False], free, [False]]).astype(int)))

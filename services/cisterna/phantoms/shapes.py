@@ -170,7 +170,7 @@ def distance_to(shapes: list[Shape], points_nm: Floats) -> Floats:
     # the distance to the box is a lower bound: nearest boxes first, and most shapes never need the exact one
     least = np.sqrt((away * away).sum(-1))
     for i in np.argsort(least.min(axis=1), kind="stable"):
-        near = least[i] < best
+        near = (least[i] < best) | (least[i] == 0)  # inside a box the depth is not known yet
         if near.any():
             shape = shapes[i]
             at = points[near]
