@@ -1,0 +1,186 @@
+"""Applying the network: tiles do not show, edges are mirrored, odd input behaves as documented."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="denoising needs torch")
+
+from cisterna.chunks import Box  # noqa: E402
+from cisterna.denoise import IntensityRange, denoise_block, denoise_volume  # noqa: E402
+from cisterna.denoise.apply import Denoiser, intensity_range, prepare  # noqa: E402
+from cisterna.denoise.fastfib import build  # noqa: E402
+from cisterna.tiles import infer_same, reflect_pad  # noqa: E402
+
+RADIUS = 52
+
+
+def network(width: int = 2, seed: int = 0) -> torch.nn.Module:
+    """The real topology, narrow, with weights large enough for far voxels to matter."""
+    torch.manual_seed(seed)
+    net = build(width=width)
+    with torch.no_grad():
+        net.final.weight.mul_(10)
+    return net
+
+
+@pytest.fixture(scope="module")
+def exact() -> Denoiser:
+    return prepare(network().double(), precision="float64")
+
+
+def volume(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(128, 40, shape)
+
+
+def test_tiles_do_not_show(exact: Denoiser) -> None:
+    grey = volume((20, 44, 37))
+    whole = denoise_volume(grey, exact, range=IntensityRange(0, 255))
+    tiled = denoise_volume(grey, exact, range=IntensityRange(0, 255), tile=(8, 16, 24))
+    assert whole.std() > 1
+    assert np.abs(whole - tiled).max() < 1e-12 * 255
+
+
+@pytest.mark.parametrize(("halo", "agrees"), [(48, True), (40, False)])
+def test_same_padded_tiles_need_the_whole_halo(exact: Denoiser, halo: int, agrees: bool) -> None:
+    """The same network with zero padding: exact with the halo rounded up to the stride, wrong one stride below."""
+    net = exact.network
+
+    def run(tile: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return net(torch.from_numpy(np.ascontiguousarray(tile))[None])[0].numpy()
+
+    grey = volume((16, 16, 32)) / 40 - 3
+    padded = reflect_pad(grey, (56,) * 3, (56,) * 3)
+    box = Box.whole(grey.shape)
+    whole = infer_same(padded, box, run, context=56, stride=8, origin=(-56,) * 3)
+    tiled = infer_same(padded, box, run, context=halo, stride=8, origin=(-56,) * 3, tile=(16, 16, 8))
+    difference = np.abs(whole - tiled).max()
+    assert (difference < 1e-12) == agrees
+    trimmed = denoise_volume(grey, exact, range=IntensityRange(-1, 1))
+    assert np.abs(trimmed - whole[0]).max() < 1e-12
+
+
+def test_blocks_agree_with_the_volume(exact: Denoiser) -> None:
+    """A clipped last block, read with its halo, gives the same voxels as the volume in one piece."""
+    grey = volume((24, 32, 75))
+    span = IntensityRange(0, 255)
+    whole = denoise_volume(grey, exact, range=span)
+    padded = reflect_pad(grey, (RADIUS,) * 3, (RADIUS,) * 3)
+    for start, stop in ((0, 64), (64, 75)):
+        block = denoise_block([padded[:, :, start : stop + 2 * RADIUS]], RADIUS, [span], exact)
+        assert np.abs(block - whole[:, :, start:stop]).max() < 1e-10
+
+
+def test_the_halo_is_used_and_a_short_one_is_refused(exact: Denoiser) -> None:
+    span = IntensityRange(0, 255)
+    padded = volume((8 + 2 * RADIUS,) * 3)
+    block = denoise_block([padded], RADIUS, [span], exact)
+    far = padded.copy()
+    far[6:14] += 100  # 46 voxels before the block: the outermost stride that an aligned block reads
+    assert np.abs(denoise_block([far], RADIUS, [span], exact) - block).max() > 1e-6
+    beyond = padded.copy()
+    beyond[:6] += 100
+    assert np.array_equal(denoise_block([beyond], RADIUS, [span], exact), block)
+    with pytest.raises(ValueError, match="receptive radius 52"):
+        denoise_block([padded], 48, [span], exact)
+
+
+def test_float32_tiles_agree() -> None:
+    denoiser = prepare(network(4))
+    grey = np.random.default_rng(1).integers(0, 256, (24, 40, 40)).astype(np.float32)
+    span = IntensityRange(0, 255)
+    whole = denoise_volume(grey, denoiser, range=span)
+    tiled = denoise_volume(grey, denoiser, range=span, tile=16)
+    assert np.abs(whole - tiled).max() < 1e-5 * np.ptp(whole)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", ">u2", ">f4"])
+def test_dtype_is_kept(dtype: str) -> None:
+    grey = np.random.default_rng(2).integers(0, 200, (9, 12, 11)).astype(dtype)
+    result = denoise_volume(grey, network())
+    assert result.shape == grey.shape
+    assert result.dtype == np.dtype(dtype).newbyteorder("=")
+
+
+def test_the_detectors_of_a_block_are_averaged_after_denoising(exact: Denoiser) -> None:
+    a, b = volume((8 + 2 * RADIUS,) * 3, 1), 0.5 * volume((8 + 2 * RADIUS,) * 3, 2) + 20
+    spans = [IntensityRange(0, 255), IntensityRange(20, 148)]
+    both = denoise_block([a, b], RADIUS, spans, exact)
+    one, other = (denoise_block([x], RADIUS, [s], exact) for x, s in zip((a, b), spans, strict=True))
+    assert np.abs(both - (one + other) / 2).max() < 1e-10
+    integers = denoise_block([np.rint(a).astype(np.int16), np.rint(b).astype(np.int16)], RADIUS, spans, exact)
+    assert integers.dtype == np.int16
+
+
+def test_nan_comes_back_as_nan_and_spoils_nothing_else() -> None:
+    net = network()
+    grey = volume((16, 16, 16)).astype(np.float32)
+    grey[3, 4, 5] = np.nan
+    grey[8:, 0, 0] = np.inf
+    result = denoise_volume(grey, net)
+    assert np.array_equal(np.isnan(result), ~np.isfinite(grey))
+    with pytest.raises(ValueError, match="finite"):
+        denoise_volume(np.full((4, 4, 4), np.nan, np.float32), net)
+
+
+def test_nan_of_one_detector_is_filled_by_the_other(exact: Denoiser) -> None:
+    a = volume((8 + 2 * RADIUS,) * 3)
+    b = a.copy()
+    b[RADIUS, RADIUS, RADIUS] = np.nan
+    both = denoise_block([a, b], RADIUS, [IntensityRange(0, 255)] * 2, exact)
+    assert both[0, 0, 0] == denoise_block([a], RADIUS, [IntensityRange(0, 255)], exact)[0, 0, 0]
+    assert np.isfinite(both).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 30, 30), (1, 1, 1), (5, 3, 70)])
+def test_thin_volumes(shape: tuple[int, int, int]) -> None:
+    grey = np.random.default_rng(3).integers(0, 255, shape, dtype=np.uint8)
+    assert denoise_volume(grey, network()).shape == shape
+
+
+def test_constant_volume_is_returned() -> None:
+    grey = np.full((6, 7, 8), 93, np.uint16)
+    assert np.array_equal(denoise_volume(grey, network()), grey)
+
+
+def test_gain_and_offset_of_the_input_carry_over() -> None:
+    """Uncalibrated units: a volume in other units gives the same result in those units."""
+    net = network()
+    grey = volume((12, 12, 12)).astype(np.float32)
+    assert np.allclose(denoise_volume(3 * grey + 1000, net), 3 * denoise_volume(grey, net) + 1000, atol=0.05)
+
+
+def test_bright_membranes_are_shown_dark(exact: Denoiser) -> None:
+    grey = volume((8, 8, 8))
+    plain = denoise_volume(grey, exact, range=IntensityRange(0, 255))
+    inverted = denoise_volume(255 - grey, exact, range=IntensityRange(0, 255, invert=True))
+    assert np.abs(255 - inverted - plain).max() < 1e-10
+
+
+def test_range_is_taken_from_percentiles() -> None:
+    grey = np.arange(1000, dtype=np.float32).reshape(10, 10, 10)
+    grey[0, 0, 0] = 1e9
+    span = intensity_range(grey)
+    assert 0 < span.low < 10
+    assert 985 < span.high < 1000
+
+
+@pytest.mark.parametrize(
+    ("grey", "sentence"),
+    [
+        (np.zeros((3, 4)), "2 axes"),
+        (np.zeros((0, 4, 4)), "empty"),
+        (np.zeros((4, 4, 4), complex), "complex128"),
+    ],
+)
+def test_unusable_input(grey: np.ndarray, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        denoise_volume(grey, network())
+
+
+def test_unusable_models() -> None:
+    grey = np.zeros((4, 4, 4), np.uint8)
+    with pytest.raises(ValueError, match="not a FastFIB network"):
+        denoise_volume(grey, torch.nn.Conv3d(1, 1, 3))
+    with pytest.raises(ValueError, match="precision"):
+        denoise_volume(grey, network(), precision="int8")
