@@ -161,27 +161,29 @@ def _follow(pairs: Ints, node: Bools, node_of: Ints) -> tuple[Ints, Ints, Ints]:
     return ends, pixels, start
 
 
-def local_width(mask: Bools, coords: Ints, relative_spacing: Floats) -> tuple[Floats, Floats]:
+def distance_inside(mask: Bools, relative_spacing: Floats) -> Floats:
+    """Distance of each mask pixel to the nearest pixel outside, in units of the finest spacing, padded by one pixel.
+
+    The frame's border is not an edge of the mask: the mask goes on outside as it stands at the border. A mask without
+    any outside has half the frame's diagonal everywhere.
+    """
+    padded = np.pad(mask, 1, mode="edge")
+    if padded.all():
+        return np.full(padded.shape, float(np.linalg.norm(np.array(mask.shape) * relative_spacing)) / 2)
+    return np.asarray(ndimage.distance_transform_edt(padded, sampling=relative_spacing))
+
+
+def width_at(distance: Floats, coords: Ints) -> tuple[Floats, Floats]:
     """Width of the mask at given pixels, and the radius of the largest ball there, in units of the finest spacing.
 
-    The width is read off the distance transform averaged over the pixel and its neighbours: the maximum alone
-    cannot tell a width of 3 from 4 pixels. The frame's border is not an edge of the mask: the mask goes on
-    outside as it stands at the border.
+    `distance` is that of `distance_inside`. It is averaged over the pixel and its neighbours: the maximum alone
+    cannot tell a width of 3 from 4 pixels.
     """
-    if len(coords) == 0:
-        return np.zeros(0), np.zeros(0)
-    outside = np.pad(mask, 1, mode="edge")
-    if outside.all():
-        far = float(np.linalg.norm(np.array(mask.shape) * relative_spacing)) / 2
-        return np.full(len(coords), 2 * far), np.full(len(coords), far)
-    distance = ndimage.distance_transform_edt(outside, sampling=relative_spacing)
-    at = tuple((coords + 1).T)
-    radius = distance[at]
     around = np.zeros(len(coords))
-    offsets = list(itertools.product((-1, 0, 1), repeat=mask.ndim))
+    offsets = list(itertools.product((-1, 0, 1), repeat=distance.ndim))
     for offset in offsets:
         around += distance[tuple((coords + 1 + np.array(offset)).T)]
-    return _width_from_mean(around / len(offsets), mask.ndim), np.asarray(radius)
+    return _width_from_mean(around / len(offsets), distance.ndim), np.asarray(distance[tuple((coords + 1).T)])
 
 
 def _width_from_mean(mean_distance: Floats, ndim: int) -> Floats:

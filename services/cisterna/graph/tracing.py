@@ -15,8 +15,19 @@ from cisterna.graph.geometry import curves, mean_over_chains, node_centres
 from cisterna.graph.merging import merged_pixels, without_through_nodes
 from cisterna.graph.network import Network
 from cisterna.graph.parameters import TracingParameters
-from cisterna.graph.pruning import prune
-from cisterna.graph.skeleton import Bools, Chains, Floats, chains, local_width, pixel_graph, thin
+from cisterna.graph.placing import centred_positions
+from cisterna.graph.pruning import node_width, prune
+from cisterna.graph.skeleton import (
+    Bools,
+    Chains,
+    Floats,
+    PixelGraph,
+    chains,
+    distance_inside,
+    pixel_graph,
+    thin,
+    width_at,
+)
 
 # Steps back from a tip over which the direction of its tubule is taken.
 _TIP_STEPS = 8
@@ -40,11 +51,13 @@ def trace_network(
         on = without_small_parts(on, parameters.min_part_pixels)
     relative = spacing / spacing.min()
     pixels = pixel_graph(thin(on))
-    width, radius = local_width(on, pixels.coords, relative)
+    distance = distance_inside(on, relative)
+    width, radius = width_at(distance, pixels.coords)
     pixels, width, radius, plain = prune(pixels, on.shape, width, radius, relative, parameters)
     absorbed = merged_pixels(plain, pixels, width, relative, parameters)
     found = without_through_nodes(chains(pixels, absorbed) if absorbed.any() else plain)
-    positions = _node_positions(found, plain, node_centres(plain, pixels.coords))
+    centres = _placed(plain, pixels, width, distance, relative)
+    positions = _node_positions(found, plain, centres)
     border = _reach_border(positions, found, pixels.coords, radius, on, relative)
     lines = curves(found, pixels.coords, positions)
     return Network(
@@ -86,6 +99,14 @@ def _as_mask(mask: np.ndarray) -> Bools:
     if array.dtype.kind == "f" and np.isnan(array).any():
         raise ValueError("the mask holds NaN; threshold it first")
     return np.ascontiguousarray(array != 0)
+
+
+def _placed(plain: Chains, pixels: PixelGraph, width: Floats, distance: Floats, relative: Floats) -> Floats:
+    centres = node_centres(plain, pixels.coords)
+    length = curves(plain, pixels.coords, centres).lengths(relative)
+    local = node_width(plain, mean_over_chains(width, plain), length)
+    degree = np.bincount(plain.ends.ravel(), minlength=plain.nodes)
+    return centred_positions(centres, degree >= 3, local, distance, relative)
 
 
 def _node_positions(found: Chains, plain: Chains, centres: Floats) -> Floats:
