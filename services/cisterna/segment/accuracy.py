@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,14 +33,14 @@ class ObjectAgreement:
     precision: float
 
 
-def voxel_agreement(predicted: NDArray, truth: NDArray) -> VoxelAgreement:
+def voxel_agreement(predicted: NDArray[Any], truth: NDArray[Any]) -> VoxelAgreement:
     """Dice, precision and recall of two masks of one shape."""
     a, b = np.asarray(predicted, bool), np.asarray(truth, bool)
     both, positive, real = int((a & b).sum()), int(a.sum()), int(b.sum())
     return VoxelAgreement(_ratio(2 * both, positive + real), _ratio(both, positive), _ratio(both, real))
 
 
-def object_agreement(predicted: NDArray, truth: NDArray, *, min_voxels: int = 1) -> ObjectAgreement:
+def object_agreement(predicted: NDArray[Any], truth: NDArray[Any], *, min_voxels: int = 1) -> ObjectAgreement:
     """Compare a predicted mask with the truth's instances (0 = background), ignoring smaller objects in both."""
     mask = np.asarray(predicted, bool)
     sizes = np.bincount(truth.ravel())
@@ -56,7 +57,7 @@ def object_agreement(predicted: NDArray, truth: NDArray, *, min_voxels: int = 1)
     return ObjectAgreement(len(ids), len(kept), _ratio(found, len(ids)), _ratio(correct, len(kept)))
 
 
-def best_threshold(probability: NDArray[np.uint8], truth: NDArray) -> int:
+def best_threshold(probability: NDArray[np.uint8], truth: NDArray[Any]) -> int:
     """The uint8 threshold (foreground: ≥ threshold) with the highest Dice; 128 where there is no truth."""
     positive = np.bincount(probability[truth > 0].ravel(), minlength=256)[::-1].cumsum()[::-1]
     everything = np.bincount(probability.ravel(), minlength=256)[::-1].cumsum()[::-1]

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cisterna.chunks import Box
-from cisterna.segment.unet import GEOMETRY, AsemUNet
+from cisterna.segment.unet import GEOMETRY
 from cisterna.tiles import choose_tile, infer, reflect_pad, required_halo
 from cisterna.tiles.torch_network import torch_network
 
 BYTES_PER_WEIGHTED_VOXEL = 16.0
-"""Peak memory of a float32 forward pass per input voxel and feature map of the finest level, measured (docs/segment.md)."""
+"""Peak memory of a float32 forward pass per input voxel and feature map of the finest level (docs/segment.md)."""
 
 MEMORY_BYTES = 3 * 2**30
 """Default budget of one forward pass."""
@@ -55,7 +55,7 @@ class IntensityRule:
         if rule["rule"] == "clahe":
             raise ValueError(
                 f"model {spec.get('name', '')} was trained on CLAHE-equalised volumes, which are not made here yet: "
-                "equalise the volume first (3-D CLAHE, kernel 128, clip limit 0.02) and import the model with rule 'range'"
+                "equalise the volume first (3-D CLAHE, kernel 128, clip limit 0.02) and add the model with rule 'range'"
             )
         if rule["rule"] != "range":
             raise ValueError(
@@ -78,14 +78,24 @@ def foreground(logits: torch.Tensor) -> torch.Tensor:
     return (share * 255).round_().to(torch.uint8)
 
 
+def memory_budget(device: str | torch.device) -> int:
+    """Bytes that one forward pass may take: `MEMORY_BYTES` on a CPU, half of a GPU's memory.
+
+    It depends on the kind of device alone, so the tiles, and with them the last bits of the result, do too.
+    """
+    if torch.device(device).type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory // 2)
+    return MEMORY_BYTES
+
+
 def bytes_per_voxel(network: nn.Module) -> float:
     """Peak memory of a forward pass per input voxel."""
-    width = network.num_fmaps if hasattr(network, "num_fmaps") else 32
-    return BYTES_PER_WEIGHTED_VOXEL * float(width)
+    width = getattr(network, "num_fmaps", 32)
+    return BYTES_PER_WEIGHTED_VOXEL * int(width)
 
 
 def block_probability(
-    block: NDArray,
+    block: NDArray[Any],
     origin: Sequence[int],
     box: Box,
     network: nn.Module,
@@ -113,18 +123,19 @@ def block_probability(
     if tile is None:
         tile = choose_tile(box.shape, GEOMETRY, memory_bytes, bytes_per_voxel(network))
     run = torch_network(network, device=device, before=rule.apply, after=foreground)
-    return infer(block, box, run, GEOMETRY, origin=origin, tile=tile)[0]
+    probability: NDArray[np.uint8] = infer(block, box, run, GEOMETRY, origin=origin, tile=tile)[0]
+    return probability
 
 
 def volume_probability(
-    volume: NDArray,
+    volume: NDArray[Any],
     network: nn.Module,
     rule: IntensityRule,
     *,
     device: str | torch.device = "cpu",
     memory_bytes: int = MEMORY_BYTES,
     after: Callable[[torch.Tensor], torch.Tensor] = foreground,
-) -> NDArray:
+) -> NDArray[Any]:
     """A whole volume (Z, Y, X) at once: (C', Z, Y, X) of what ``after`` makes of the logits, edges reflected."""
     if volume.ndim != 3 or volume.size == 0:
         raise ValueError(f"expected a volume (z, y, x) with voxels in it, got shape {volume.shape}")
@@ -135,6 +146,7 @@ def volume_probability(
     return infer(reflect_pad(volume, low, high), box, run, GEOMETRY, origin=[-n for n in low], tile=tile)
 
 
-def prepare(network: AsemUNet, device: str | torch.device = "cpu") -> nn.Module:
+def prepare(network: nn.Module, device: str | torch.device = "cpu") -> nn.Module:
     """The network as it runs fastest on a device: eval mode, channels last; the results are those of ``network``."""
-    return network.eval().requires_grad_(False).to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    fast: nn.Module = network.eval().requires_grad_(False).to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return fast

@@ -1,310 +1,186 @@
-"""Training of ASEM networks on phantoms or on labelled volumes; `cisterna train asem` is this."""
+"""`cisterna train asem`: from phantoms or labelled volumes to one model folder per class."""
 
 from __future__ import annotations
 
+import argparse
 import json
-import math
-import os
-import pickle
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
+if TYPE_CHECKING:
+    from cisterna.segment.training_loop import TrainingSettings
+    from cisterna.segment.training_volumes import LabelledVolume
 
-from cisterna.segment.accuracy import best_threshold, object_agreement, voxel_agreement
-from cisterna.segment.loss import balanced_cross_entropy
-from cisterna.segment.probability import IntensityRule, volume_probability
-from cisterna.segment.shared_trunk import SharedAsem
-from cisterna.segment.training_volumes import LabelledVolume, draw_patch
-from cisterna.segment.unet import CONTEXT, SMALLEST_INPUT, STRIDE
-
-PADDED_TRIM = 16
-"""Voxels per side of a padded patch that do not count: there the padding is felt most."""
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Everything that a training run depends on, next to its volumes.
-
-    The defaults are those of the published networks. ``convolutions="padded"`` with ``precision="bfloat16"``
-    supervises 20 times more voxels per second on a CPU.
-    """
-
-    classes: tuple[str, ...]
-    num_fmaps: int = 32
-    convolutions: str = "valid"
-    patch: int = 204
-    iterations: int = 100_000
-    learning_rate: float = 3e-5
-    final_learning_rate: float | None = None
-    weight_decay: float = 3e-5
-    balance: float = 1.0
-    foreground_share: float = 0.8
-    precision: str = "float32"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.convolutions not in ("valid", "padded"):
-            raise ValueError(f"convolutions must be 'valid' or 'padded', got {self.convolutions!r}")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision must be 'float32' or 'bfloat16', got {self.precision!r}")
-        if self.convolutions == "valid" and (self.patch < SMALLEST_INPUT or (self.patch - SMALLEST_INPUT) % STRIDE):
-            raise ValueError(f"a valid patch is 100 + 8·k voxels (132, 148, 204, …), got {self.patch}")
-        if self.convolutions == "padded" and (self.patch <= 2 * PADDED_TRIM or self.patch % STRIDE):
-            raise ValueError(f"a padded patch is a multiple of 8 above {2 * PADDED_TRIM} voxels, got {self.patch}")
-        if self.iterations < 1 or not self.learning_rate > 0:
-            raise ValueError(
-                f"training needs iterations >= 1 and a positive rate, got {self.iterations} and {self.learning_rate}"
-            )
-
-    @property
-    def trim(self) -> int:
-        """Voxels per side of a patch without a counted output."""
-        return CONTEXT if self.convolutions == "valid" else PADDED_TRIM
-
-    def rate(self, iteration: int) -> float:
-        """Learning rate: constant, or falling along half a cosine to ``final_learning_rate``."""
-        if self.final_learning_rate is None:
-            return self.learning_rate
-        done = min(1.0, iteration / self.iterations)
-        span = self.learning_rate - self.final_learning_rate
-        return self.final_learning_rate + span * (1 + math.cos(math.pi * done)) / 2
+DEMO_CLASSES = ("er", "copi", "ccv", "tubular_eres")
+PHANTOM_VOXEL_NM = 8.0
+SETTINGS = (
+    "num_fmaps",
+    "convolutions",
+    "patch",
+    "iterations",
+    "learning_rate",
+    "final_learning_rate",
+    "weight_decay",
+    "balance",
+    "foreground_share",
+    "precision",
+    "seed",
+)
 
 
-@dataclass
-class TrainingState:
-    """A network on its way: what a state file holds."""
+def demo_settings(classes: tuple[str, ...] = DEMO_CLASSES) -> TrainingSettings:
+    """What the demonstration models were trained with."""
+    from cisterna.segment.training_loop import TrainingSettings
 
-    network: SharedAsem
-    optimiser: torch.optim.Adam
-    iteration: int = 0
-    seconds: float = 0.0
-    losses: list[float] = field(default_factory=list)
-    validations: list[dict[str, Any]] = field(default_factory=list)
-
-
-def start(settings: TrainingSettings, device: str | torch.device = "cpu") -> TrainingState:
-    """A fresh network and optimiser; the seed fixes the weights."""
-    torch.manual_seed(settings.seed)
-    network = SharedAsem(settings.classes, settings.num_fmaps)
-    network = network.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    return TrainingState(network, optimiser)
-
-
-def save_state(path: Path, settings: TrainingSettings, state: TrainingState) -> None:
-    """Write the state whole or not at all."""
-    partial = path.with_suffix(".partial")
-    torch.save(
-        {
-            "settings": json.dumps(asdict(settings), sort_keys=True),
-            "iteration": state.iteration,
-            "seconds": state.seconds,
-            "losses": state.losses,
-            "validations": json.dumps(state.validations),
-            "network": state.network.state_dict(),
-            "optimiser": state.optimiser.state_dict(),
-        },
-        partial,
+    return TrainingSettings(
+        classes,
+        num_fmaps=8,
+        convolutions="padded",
+        patch=96,
+        iterations=2000,
+        learning_rate=3e-3,
+        final_learning_rate=1e-4,
+        weight_decay=0.0,
+        balance=0.5,
+        precision="bfloat16",
+        seed=1,
     )
-    os.replace(partial, path)
 
 
-def resume(path: Path, settings: TrainingSettings, device: str | torch.device = "cpu") -> TrainingState:
-    """Continue from a state file. Its network must have the classes and width of ``settings``.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `cisterna train asem`."""
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="model folders go here")
+    parser.add_argument("--name", default="asem", help="model folders are called NAME-CLASS (default: asem)")
+    parser.add_argument(
+        "--classes", nargs="+", default=list(DEMO_CLASSES), metavar="CLASS",
+        help="classes to learn at once, sharing one network up to its last convolution",
+    )  # fmt: skip
+    source = parser.add_argument_group("what to learn from")
+    source.add_argument(
+        "--data", type=Path, metavar="JSON",
+        help='list of {"image": FILE, "labels": {CLASS: FILE}, "mask": FILE, "invert": bool, "held_out": bool}; '
+        "TIFF or .npy, paths relative to the list",
+    )  # fmt: skip
+    source.add_argument("--voxel-size-nm", type=float, nargs=3, metavar=("Z", "Y", "X"), help="of --data")
+    source.add_argument("--phantoms", type=int, default=24, metavar="N", help="without --data: phantom cells (24)")
+    source.add_argument("--phantom-seed", type=int, default=100, metavar="SEED", help="of the first phantom (100)")
+    how = parser.add_argument_group("how to learn (defaults: as the published networks were)")
+    how.add_argument("--demo", action="store_true", help="start from the settings of the demonstration models")
+    how.add_argument("--num-fmaps", type=int, help="feature maps of the finest level (32)")
+    how.add_argument("--convolutions", choices=("valid", "padded"), help="padded: more supervised voxels per second")
+    how.add_argument("--patch", type=int, help="input voxels per axis (204)")
+    how.add_argument("--iterations", type=int, help="(100000)")
+    how.add_argument("--learning-rate", type=float, help="(3e-5)")
+    how.add_argument("--final-learning-rate", type=float, help="fall to this along half a cosine (constant)")
+    how.add_argument("--weight-decay", type=float, help="(3e-5)")
+    how.add_argument("--balance", type=float, help="1: classes weigh the same in a block, 0: voxels do (1)")
+    how.add_argument("--foreground-share", type=float, help="of patches centred on a class (0.8)")
+    how.add_argument("--precision", choices=("float32", "bfloat16"), help="of the arithmetic (float32)")
+    how.add_argument("--seed", type=int, help="(0)")
+    run_ = parser.add_argument_group("this run")
+    run_.add_argument("--state", type=Path, metavar="FILE", help="written each minute, resumed from when it exists")
+    run_.add_argument("--minutes", type=float, help="stop, and export, after so many")
+    run_.add_argument("--validate-every", type=int, default=500, metavar="N", help="iterations (500)")
+    run_.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    run_.add_argument("--threads", type=int, default=0, help="of the CPU (all)")
+    run_.add_argument("--licence", default="not stated", help="of the exported weights")
 
-    Other settings may differ (more iterations, another rate): they hold from here on.
-    """
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-        before = json.loads(content["settings"])
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a state file of this training ({type(error).__name__}): start anew") from None
-    for name in ("classes", "num_fmaps"):
-        now = asdict(settings)[name]
-        if list(np.atleast_1d(before[name])) != list(np.atleast_1d(now)):
-            raise ValueError(
-                f"{path} was trained with {name} {before[name]}, not {now}: give it the same, or start anew"
-            )
-    state = start(settings, device)
-    state.network.load_state_dict(content["network"])
-    state.optimiser.load_state_dict(content["optimiser"])
-    state.iteration, state.seconds = content["iteration"], content["seconds"]
-    state.losses, state.validations = list(content["losses"]), json.loads(content["validations"])
-    return state
 
+def run(args: argparse.Namespace) -> int:
+    """Train and export; prints one line of metrics per class. Raises ValueError with what to change."""
+    import torch
 
-def step(
-    settings: TrainingSettings, state: TrainingState, volumes: Sequence[LabelledVolume], device: str | torch.device
-) -> float:
-    """One iteration on one patch; returns the loss. The patch depends on seed and iteration alone."""
-    rng = np.random.default_rng([settings.seed, state.iteration])
-    patch = draw_patch(
-        volumes, settings.classes, settings.patch, settings.trim, rng, foreground_share=settings.foreground_share
+    from cisterna.segment.export import export_class
+    from cisterna.segment.training_loop import TrainingSettings, console, train_asem
+
+    classes = tuple(args.classes)
+    settings = demo_settings(classes) if args.demo else TrainingSettings(classes)
+    settings = replace(settings, **{k: getattr(args, k) for k in SETTINGS if getattr(args, k) is not None})
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    report = console()
+    if args.data is not None:
+        if args.voxel_size_nm is None:
+            raise ValueError("--data needs --voxel-size-nm Z Y X: the model is for volumes of that voxel size")
+        voxel_size_nm = tuple(args.voxel_size_nm)
+        volumes, held_out = listed_volumes(args.data, classes)
+        trained_on: dict[str, Any] = {"data": [v.name for v in volumes]}
+    else:
+        voxel_size_nm = (PHANTOM_VOXEL_NM,) * 3
+        volumes, held_out = phantoms(classes, args.phantom_seed, args.phantoms, report)
+        trained_on = {"data": "phantom cells", "phantom_seeds": [args.phantom_seed, args.phantom_seed + args.phantoms]}
+    state = train_asem(
+        settings,
+        volumes,
+        held_out,
+        state_file=args.state,
+        device=device,
+        seconds=None if args.minutes is None else args.minutes * 60,
+        validate_every=args.validate_every,
+        report=report,
     )
-    image = torch.from_numpy(patch.image)[None, None].to(device)
-    truth = torch.from_numpy(patch.truth).to(device)
-    mask = torch.from_numpy(patch.mask)[None].to(device)
-    for group in state.optimiser.param_groups:
-        group["lr"] = settings.rate(state.iteration)
-    kind = torch.device(device).type
-    with torch.autocast(kind, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-        if settings.convolutions == "valid":
-            logits = state.network(image)
-        else:
-            inner = slice(settings.trim, -settings.trim)
-            logits = state.network.forward_padded(image)[..., inner, inner, inner]
-    logits = logits[0].float()
-    loss = torch.stack(
-        [
-            balanced_cross_entropy(logits[i : i + 1], truth[i : i + 1], mask, settings.balance)
-            for i in range(len(settings.classes))
-        ]
-    ).mean()
-    if not torch.isfinite(loss):
-        raise ValueError(
-            f"the loss became {float(loss)} at iteration {state.iteration}: lower the learning rate "
-            f"({settings.learning_rate}) or train in float32"
+    for name in classes:
+        folder = args.output / f"{args.name}-{name.replace('_', '-')}"
+        metrics = export_class(
+            settings,
+            state,
+            name,
+            folder,
+            held_out,
+            voxel_size_nm=voxel_size_nm,
+            trained_on=trained_on,
+            demo=args.data is None,
+            licence=args.licence,
+            device=device,
         )
-    state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    state.optimiser.step()
-    state.iteration += 1
-    return float(loss.detach())
+        print(f"{folder}  {json.dumps({k: metrics[k] for k in ('voxels', 'objects') if k in metrics})}")
+    return 0
 
 
-def validate(
-    settings: TrainingSettings, network: SharedAsem, volumes: Sequence[LabelledVolume], device: str | torch.device
-) -> dict[str, Any]:
-    """Voxel and object agreement per class on held-out volumes, at each class's best threshold and at 128."""
-    network.eval()
-    probabilities = [
-        volume_probability(v.image, network, IntensityRule(-1.0, 1.0), device=device, after=_each_foreground)
-        for v in volumes
-    ]
-    network.train()
-    result: dict[str, Any] = {}
-    for index, name in enumerate(settings.classes):
-        p = np.concatenate([array[index].ravel() for array in probabilities])
-        t = np.concatenate([v.labels[name].ravel() for v in volumes])
-        threshold = best_threshold(p, t)
-        result[name] = {
-            "threshold": threshold,
-            "best": asdict(voxel_agreement(p >= threshold, t > 0)),
-            "at_128": asdict(voxel_agreement(p >= 128, t > 0)),
-        }
-    return result
+def phantoms(
+    classes: tuple[str, ...], first_seed: int, count: int, report: Any
+) -> tuple[list[LabelledVolume], list[LabelledVolume]]:
+    """``count`` cells to train on (three crowded ones to each ordinary one) and two held out."""
+    from cisterna.segment.training_volumes import phantom_volume
+
+    if count < 1:
+        raise ValueError(f"--phantoms must be at least 1, got {count}")
+    volumes = []
+    for index in range(count):
+        report(f"drawing phantom {index + 1}/{count}")
+        volumes.append(phantom_volume(first_seed + index, classes, small=index % 4 != 3))
+    held_out = [phantom_volume(first_seed + 1_000_000 + index, classes, small=index == 0) for index in range(2)]
+    return volumes, held_out
 
 
-def _each_foreground(logits: torch.Tensor) -> torch.Tensor:
-    """(N, classes, 2, …) → uint8 (N, classes, …)."""
-    return (torch.softmax(logits.float(), dim=2)[:, :, 1] * 255).round_().to(torch.uint8)
+def listed_volumes(path: Path, classes: tuple[str, ...]) -> tuple[list[LabelledVolume], list[LabelledVolume]]:
+    """Volumes of a JSON list: those to train on, and those held out."""
+    from cisterna.segment.training_volumes import file_volume
 
-
-def train_asem(
-    settings: TrainingSettings,
-    volumes: Sequence[LabelledVolume],
-    held_out: Sequence[LabelledVolume],
-    *,
-    state_file: Path | None = None,
-    device: str | torch.device = "cpu",
-    seconds: float | None = None,
-    validate_every: int = 0,
-    save_every_s: float = 60.0,
-    report: Callable[[str], None] | None = None,
-) -> TrainingState:
-    """Train until ``settings.iterations``, or for ``seconds``.
-
-    Args:
-        settings: what is trained, and how.
-        volumes: to draw patches from.
-        held_out: to validate on; never trained on.
-        state_file: resumed from when it exists, and written every ``save_every_s`` seconds and at the end.
-        device: where to compute.
-        seconds: of this call, at most; None: no limit.
-        validate_every: iterations; 0: only `export` judges.
-        report: gets a line of progress about once a second.
-
-    Returns:
-        The state, its network in training mode.
-    """
-    if not volumes:
-        raise ValueError("there is nothing to train on: give at least one labelled volume")
-    for name in settings.classes:
-        if not any(name in v.labels and len(v.foreground[name]) for v in volumes):
-            raise ValueError(f"no training volume has a labelled voxel of class {name}")
-    state = (
-        resume(state_file, settings, device)
-        if state_file is not None and state_file.exists()
-        else start(settings, device)
-    )
-    state.network.train()
-    begun = saved = said = time.monotonic()
-    before = state.seconds
-    while state.iteration < settings.iterations:
-        state.losses.append(step(settings, state, volumes, device))
-        now = time.monotonic()
-        state.seconds = before + now - begun
-        if validate_every and held_out and state.iteration % validate_every == 0:
-            found = validate(settings, state.network, held_out, device)
-            state.validations.append({"iteration": state.iteration, "classes": found})
-            if report:
-                report(_validation_line(state.iteration, found))
-        if report and now - said >= 1:
-            said = now
-            report(progress_line(settings, state))
-        if state_file is not None and now - saved >= save_every_s:
-            saved = now
-            save_state(state_file, settings, state)
-        if seconds is not None and now - begun >= seconds:
-            break
-    if state_file is not None:
-        save_state(state_file, settings, state)
-    return state
-
-
-def progress_line(settings: TrainingSettings, state: TrainingState) -> str:
-    """Iteration, loss (mean of the last 50), speed and time left."""
-    recent = float(np.mean(state.losses[-50:]))
-    each = state.seconds / max(1, state.iteration)
-    left = each * (settings.iterations - state.iteration)
-    return (
-        f"iteration {state.iteration}/{settings.iterations}  loss {recent:.4f}  "
-        f"{each:.2f} s each  {left / 60:.0f} min left"
-    )
-
-
-def _validation_line(iteration: int, found: Mapping[str, Any]) -> str:
-    parts = [
-        f"{name} Dice {r['best']['dice']:.3f} (threshold {r['threshold']}, at 128 {r['at_128']['dice']:.3f})"
-        for name, r in found.items()
-    ]
-    return f"validation at {iteration}: " + "; ".join(parts)
-
-
-def objects_of(probability: np.ndarray, truth: np.ndarray, threshold: int) -> dict[str, Any]:
-    """Object agreement as JSON; objects under 8 voxels do not count."""
-    return asdict(object_agreement(probability >= threshold, truth, min_voxels=8))
-
-
-def console() -> Callable[[str], None]:
-    """Progress on standard error: one line rewritten on a terminal, else a line a minute."""
-    terminal = sys.stderr.isatty()
-    last = 0.0
-
-    def report(line: str) -> None:
-        nonlocal last
-        if terminal:
-            end = "\n" if line.startswith("validation") else ""
-            sys.stderr.write(f"\r{line:<100}{end}")
-            sys.stderr.flush()
-        elif line.startswith("validation") or time.monotonic() - last >= 60:
-            last = time.monotonic()
-            print(line, file=sys.stderr, flush=True)
-
-    return report
+    try:
+        entries = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable JSON list of volumes: {error}") from None
+    if not isinstance(entries, list) or not entries or not all(isinstance(e, dict) for e in entries):
+        raise ValueError(f'{path} must hold a list like [{{"image": "raw.tif", "labels": {{"er": "er.tif"}}}}]')
+    known = {"image", "labels", "mask", "invert", "held_out"}
+    train: list[LabelledVolume] = []
+    held_out: list[LabelledVolume] = []
+    for number, entry in enumerate(entries):
+        missing = [c for c in classes if c not in entry.get("labels", {})]
+        if "image" not in entry or missing or set(entry) - known:
+            raise ValueError(
+                f"entry {number} of {path} needs image and labels for {', '.join(classes)}"
+                + (f"; unknown: {', '.join(sorted(set(entry) - known))}" if set(entry) - known else "")
+            )
+        here = path.parent
+        volume = file_volume(
+            here / entry["image"],
+            {name: here / entry["labels"][name] for name in classes},
+            here / entry["mask"] if "mask" in entry else None,
+            invert=bool(entry.get("invert", False)),
+        )
+        (held_out if entry.get("held_out") else train).append(volume)
+    return train, held_out

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ class LabelledVolume:
 
     name: str
     image: NDArray[np.float32]
-    labels: Mapping[str, NDArray]
+    labels: Mapping[str, NDArray[Any]]
     mask: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
@@ -71,15 +72,17 @@ class Patch:
     mask: NDArray[np.float32]
 
 
-def normalise(image: NDArray, low: float, high: float, *, invert: bool = False) -> NDArray[np.float32]:
+def normalise(image: NDArray[Any], low: float, high: float, *, invert: bool = False) -> NDArray[np.float32]:
     """Grey values to [−1, 1]: ``low`` → −1, ``high`` → 1, clipped; inverted when membranes are bright."""
     if not (np.isfinite(low) and np.isfinite(high) and high > low):
         raise ValueError(f"an intensity range needs low < high, got low {low}, high {high}: is the volume constant?")
-    scaled = np.clip((image.astype(np.float32) - np.float32(low)) * np.float32(2 / (high - low)) - 1, -1, 1)
+    scaled: NDArray[np.float32] = np.clip(
+        (image.astype(np.float32) - np.float32(low)) * np.float32(2 / (high - low)) - 1, -1, 1
+    )
     return -scaled if invert else scaled
 
 
-def percentile_range(image: NDArray, low: float = 0.1, high: float = 99.9) -> tuple[float, float]:
+def percentile_range(image: NDArray[Any], low: float = 0.1, high: float = 99.9) -> tuple[float, float]:
     """Grey values at two percentiles of a volume, as ingest takes them."""
     a, b = np.percentile(image, [low, high])
     return float(a), float(b)
@@ -114,7 +117,7 @@ def phantom_volume(
     return LabelledVolume(f"phantom {seed}", normalise(image, *percentile_range(image)), labels)
 
 
-def read_volume(path: str | Path) -> NDArray:
+def read_volume(path: str | Path) -> NDArray[Any]:
     """A volume (z, y, x) from a TIFF stack or a .npy file."""
     path = Path(path)
     if not path.is_file():
@@ -132,7 +135,8 @@ def read_volume(path: str | Path) -> NDArray:
         raise ValueError(f"{path.name}: training volumes are .tif, .tiff or .npy files")
     if array.ndim != 3:
         raise ValueError(f"{path.name} has shape {array.shape}; a volume has three axes (z, y, x)")
-    return array
+    volume: NDArray[Any] = array
+    return volume
 
 
 def file_volume(
@@ -175,7 +179,7 @@ def draw_patch(
     """
     window = edge - 2 * trim
     for _ in range(20):
-        volume = volumes[rng.integers(len(volumes))]
+        volume = volumes[int(rng.integers(len(volumes)))]
         shape = np.array(volume.image.shape)
         start = np.array([rng.integers(min(0, n - window), max(0, n - window) + 1) for n in shape])
         present = [name for name in classes if len(volume.foreground[name])]

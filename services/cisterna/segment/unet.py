@@ -41,7 +41,8 @@ class ConvPass(nn.Module):
         self.conv_pass = nn.Sequential(*layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.conv_pass(x)
+        y: torch.Tensor = self.conv_pass(x)
+        return y
 
 
 def _centre(x: torch.Tensor, edges: Sequence[int]) -> torch.Tensor:
@@ -98,7 +99,8 @@ class AsemUNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         _check_input(x)
-        return self.final_conv_pass(self.unet(x))
+        logits: torch.Tensor = self.final_conv_pass(self.unet(x))
+        return logits
 
 
 def _check_input(x: torch.Tensor) -> None:
@@ -221,3 +223,28 @@ def from_weights(weights: Mapping[str, torch.Tensor], *, name: str = "the checkp
 
 def _some(keys: Sequence[str]) -> str:
     return f" ({', '.join(keys[:2])}{', …' if len(keys) > 2 else ''})" if keys else ""
+
+
+def flop_per_voxel(num_fmaps: int = 32, fmap_inc_factor: int = 2, output: int = 264) -> float:
+    """Floating-point operations (a multiply-add is 2) per output voxel in tiles of ``output``³."""
+    edge = GEOMETRY.input_size(output)
+    widths = [num_fmaps * fmap_inc_factor**level for level in range(LEVELS)]
+    total = 0
+
+    def pair(before: int, after: int, edge: int) -> int:
+        nonlocal total
+        for channels in (before, after):
+            edge -= KERNEL - 1
+            total += 2 * channels * after * KERNEL**3 * edge**3
+        return edge
+
+    for level, width in enumerate(widths):
+        edge = pair(1 if level == 0 else widths[level - 1], width, edge)
+        if level < LEVELS - 1:
+            edge //= POOLING
+    for level in reversed(range(LEVELS - 1)):
+        lost, factor = 2 * (KERNEL - 1), POOLING ** (LEVELS - 1 - level)
+        edge = (edge * POOLING - lost) // factor * factor + lost
+        edge = pair(widths[level] + widths[level + 1], widths[level], edge)
+    total += 2 * num_fmaps * 2 * KERNEL**3 * (edge - 2) ** 3
+    return total / output**3

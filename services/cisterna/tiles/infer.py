@@ -111,7 +111,8 @@ def _reader(array: np.ndarray, origin: Sequence[int] | None, ndim: int) -> Read:
                 f"the array holds {held.offset} to {held.end} and a tile needs {wanted.offset} to {wanted.end}: "
                 "read the halo that required_halo names"
             )
-        return array[(..., *wanted.relative_to(held.offset).slices)]
+        part: np.ndarray = array[(slice(None),) * (array.ndim - ndim) + wanted.relative_to(held.offset).slices]
+        return part
 
     return read
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from cisterna.tiles.infer import Network
@@ -37,6 +39,7 @@ def torch_network(
         y = module(x)
         if after is not None:
             y = after(y)
-        return y[0].cpu().numpy()
+        result: NDArray[Any] = y[0].cpu().numpy()
+        return result
 
     return run

@@ -1,0 +1,3 @@
+from cisterna.segment.service import main
+
+raise SystemExit(main())
