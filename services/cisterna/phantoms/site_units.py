@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -34,15 +34,34 @@ class Solid:
 
 @dataclass(frozen=True)
 class Unit:
-    """A scene that touches no other: its solids, what it adds to the counts and links, and its half clearance (voxels)."""
+    """A scene of its own: its solids, the groups it adds to each class, and the links of each mixed group."""
 
     name: str
     solids: tuple[Solid, ...]
     counts: dict[str, int]
     links: tuple[int, ...] = ()
-    clearance: Step = (14, 18, 18)
-    shared: int = 0
-    extra: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def low(self) -> Step:
+        z, y, x = (min(s.low[i] for s in self.solids) for i in range(3))
+        return z, y, x
+
+    @property
+    def shape(self) -> Step:
+        z, y, x = (max(s.end[i] for s in self.solids) - self.low[i] for i in range(3))
+        return z, y, x
+
+    @property
+    def tubular_only(self) -> bool:
+        return all(s.kind == "tubular" for s in self.solids)
+
+    @property
+    def clearance(self) -> Step:
+        """Half the empty voxels to the next unit: two tubular sites stay more than 140 nm apart, vesicles more than
+        60 nm, a dispersed group more than 120 nm from anyone's ER (at 5.24×4×4 nm)."""
+        if DISPERSED in self.counts:
+            return (17, 22, 22)
+        return (14, 18, 18) if any(s.kind == "tubular" for s in self.solids) else (6, 8, 8)
 
 
 @dataclass(frozen=True)
@@ -141,34 +160,90 @@ def threshold_units(size: Sequence[float]) -> list[Unit]:
     return units
 
 
-def golgi_units(size: Sequence[float]) -> list[Unit]:
-    """Golgi-like regions of extent just above 400 nm along each axis, with satellites at the 320 nm limit, and
-    groups of the largest extent that stays."""
-    far = lattice_steps(320.0, size)
-    # Half clearances of a normal unit are 14, 18, 18: these make up the rest of 320 nm on each side.
-    clearance = tuple(math.ceil(321.0 / s) - c for s, c in zip(size, (14, 18, 18), strict=True))
+def extent_units(size: Sequence[float]) -> list[Unit]:
+    """Groups of the largest extent that stays (not more than 400 nm), each beside a group that would leave with it."""
     units = []
+    next_group = lattice_steps(60.0, size).above
     for axis in range(3):
-        over = math.floor(400.0 / size[axis] + 1e-9) + 1
-        pitch, edge = (12, 2) if axis == 0 else (17, 3)
-        across = 1 if axis == 2 else 2
-        region = chain(axis, over, pitch, edge)
-        mark = region[0]
-        solids = list(region)
-        count = 1
-        for step in (*far.inside, far.above):
-            # Ahead of the first vesicle and turned away from the others, so that this step is the nearest one.
-            away = sorted(step)
-            turned = [0, 0, 0]
-            turned[:] = step
-            if away[1] == 0:
-                turned = [0, 0, 0]
-                turned[across] = step[2] or step[1]
-            solids.append(before(mark, (turned[0], turned[1], turned[2]), "vesicle", (1, 1, 1)))
-        units.append((axis, over, solids, count, far, clearance))
-    return units  # type: ignore[return-value]
+        row = chain(axis, math.floor(400.0 / size[axis] + 1e-9), *_PITCH_EDGE[axis])
+        neighbour = beyond(row[-1], next_group, "vesicle")
+        patches = (before(row[0], (1, 0, 0), "er"), beyond(neighbour, (1, 0, 0), "er"))
+        units.append(Unit("extent at the limit", (*row, neighbour, *patches), {STANDALONE: 2}))
+    return units
 
 
-def combinations(steps: Sequence[Step]) -> list[Step]:
-    """All orders of the y and x parts of steps, without repeats."""
-    return sorted({(z, *yx) for z, y, x in steps for yx in itertools.permutations((y, x))})
+def twice_linked(size: Sequence[float]) -> Unit:
+    """One vesicular group between two tubular sites."""
+    row = chain(2, 37, 17, 3)
+    step = lattice_steps(50.0, size).below
+    ends = (before(row[0], step, "tubular", (1, 2, 2)), beyond(row[-1], step, "tubular", (1, 2, 2)))
+    solids = (*row, *ends, before(row[1], (3, 0, 0), "er"))
+    return Unit("linked to two tubular sites", solids, {MIXED: 1, TUBULAR_MIXED: 2}, (2,))
+
+
+def shared_tubule() -> Unit:
+    """Two vesicular groups on both sides of one tubular site."""
+    tube = Solid("tubular", (0, 0, 0), (2, 2, 3))
+    sides = (before(tube, (0, 0, 10), "vesicle", (2, 2, 2)), beyond(tube, (0, 0, 10), "vesicle", (2, 2, 2)))
+    patches = (before(sides[0], (0, 6, 0), "er"), beyond(sides[1], (0, 6, 0), "er"))
+    return Unit("two groups share a tubular site", (tube, *sides, *patches), {MIXED: 2, TUBULAR_MIXED: 1}, (1, 1))
+
+
+def golgi_region(groups: int, size: Sequence[float], rng: np.random.Generator) -> Unit:
+    """Three Golgi-like groups, just above 400 nm along z, y and x, and satellites that leave with them.
+
+    Satellites stand at the lattice distances nearest to 320 nm: below and at the limit they are golgi_associated,
+    above it they are dispersed. More are drawn at random nearer by, up to ``groups`` that leave. One region touches
+    the ER and lies beside a tubular object, which stays isolated.
+    """
+    regions = [
+        chain(axis, math.floor(400.0 / size[axis] + 1e-9) + 1, *_PITCH_EDGE[axis], origin)
+        for axis, origin in ((0, (16, 0, 0)), (1, (0, 20, 0)), (2, (0, 0, 20)))
+    ]
+    every = [v for row in regions for v in row]
+    tube = beyond(regions[2][3], (5, 5, 0), "tubular", (2, 2, 2))
+    solids = [*every, before(regions[2][3], (2, 0, 0), "er"), tube]
+    satellites: list[Solid] = []
+
+    def apart(point: Step) -> bool:
+        return all(length_nm(gap(Solid("vesicle", point), s), size) > 62.0 for s in satellites)
+
+    far = lattice_steps(320.0, size)
+    inside = outside = 0
+    for step in (far.below, far.at, far.above):
+        kept = 0
+        for point in _around([row[0] for row in regions], step) if step is not None else ():
+            nearest = min(length_nm(gap(Solid("vesicle", point), v), size) for v in every)
+            if kept < 4 and abs(nearest - length_nm(step, size)) < 1e-9 and apart(point):
+                satellites.append(Solid("vesicle", point))
+                kept += 1
+        inside, outside = (inside, outside + kept) if step == far.above else (inside + kept, outside)
+    while inside + len(regions) < groups:
+        z, y, x = (int(v) for v in rng.integers((-50, -75, -75), (70, 100, 100)))
+        nearest = min(length_nm(gap(Solid("vesicle", (z, y, x)), v), size) for v in every)
+        if 62.0 < nearest < 315.0 and apart((z, y, x)):
+            satellites.append(Solid("vesicle", (z, y, x)))
+            inside += 1
+    counts = {GOLGI: inside + len(regions), DISPERSED: outside, ISOLATED: 1}
+    return Unit("Golgi-like regions", (*solids, *satellites), counts)
+
+
+def gap(a: Solid, b: Solid) -> Step:
+    """Step between the nearest voxels of two boxes, per axis (0 where they overlap)."""
+    z, y, x = (
+        max(0, lb - (ea - 1), la - (eb - 1)) for la, ea, lb, eb in zip(a.low, a.end, b.low, b.end, strict=True)
+    )
+    return z, y, x
+
+
+_PITCH_EDGE = ((12, 2), (17, 3), (17, 3))
+"""Per axis: voxels from one vesicle of a row to the next (at most 60 nm apart), and their edge."""
+
+
+def _around(marks: Sequence[Solid], step: Step) -> Iterator[Step]:
+    """Voxels at a step from the first voxel of each mark, in every direction; y and x are exchangeable."""
+    for mark in marks:
+        for yx in itertools.permutations(step[1:]):
+            for signs in itertools.product((-1, 1), repeat=3):
+                z, y, x = (o + s * d for o, s, d in zip(mark.low, signs, (step[0], *yx), strict=True))
+                yield z, y, x
