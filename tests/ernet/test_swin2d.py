@@ -133,6 +133,9 @@ def test_a_checkpoint_loads_whatever_stands_beside_the_weights(tmp_path, prefix)
         assert loaded(frames).shape == (1, 4, 10, 6)
 
 
+BLOCK = "layers.0.residual_group.blocks.0."
+
+
 def saved(tmp_path, change):
     state = random_state(build(embed=8, depths=(1,), heads=2))
     path = tmp_path / "net.pth"
@@ -147,7 +150,10 @@ def saved(tmp_path, change):
         (lambda s: s | {"upsampler.0.weight": torch.zeros(1)}, "upsampler.0.weight"),
         (lambda s: {k: v for k, v in s.items() if "conv_first" not in k}, "conv_first.weight is missing"),
         (lambda s: s | {"conv_first.weight": torch.zeros(8, 3, 3, 3)}, "3 input channels"),
-        (lambda s: s | {"layers.0.residual_group.blocks.0.attn.relative_position_index": torch.zeros(4, 4).long()}, "2×2"),
+        (
+            lambda s: s | {"layers.0.residual_group.blocks.0.attn.relative_position_index": torch.zeros(4, 4).long()},
+            "2×2",
+        ),
         (lambda s: s | {"norm.bias": torch.zeros(9)}, "norm.bias"),
         (lambda s: {"patch_unembed.proj.weight": torch.zeros(96, 1, 1, 4, 4)}, "family B"),
         (lambda s: {}, "holds no weights"),
@@ -187,7 +193,8 @@ def test_odd_or_several_frames_are_refused():
 
 
 def test_importing_the_package_and_the_service_brings_no_torch():
-    script = "import sys, cisterna.ernet, cisterna.ernet.service, cisterna.ernet.triton_server; print('torch' in sys.modules)"
+    modules = "cisterna.ernet, cisterna.ernet.service, cisterna.ernet.triton_server"
+    script = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "False"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from .triton_config import DIGEST_PARAMETER, INPUT, OUTPUT
 LIVE_TIMEOUT_S = 2.0
 CANARY_TIMEOUT_S = 30.0  # it may stand behind a whole frame
 LOAD_TIMEOUT_S = 60.0
+LOAD_ROUNDS = 4
 INFER_TIMEOUT_S = 30.0
 INFER_TIMEOUT_S_PER_MEGAPIXEL = 150.0  # the full network takes about 50 s for one on one CPU core
 CANARY_EDGE_PX = 16
@@ -122,21 +124,30 @@ class Triton:
 
     def _load_again(self, model: str) -> None:
         with self._reload:
-            try:  # another thread or process may have brought it back meanwhile
-                self._canary(model)
-                return
-            except InferenceServerException as error:
-                if not curable(error):
-                    raise told(error, self.address, model) from error
             self._checked.pop(model, None)
-            try:
-                self._client.load_model(model, client_timeout=LOAD_TIMEOUT_S)
-                self._canary(model)
-            except InferenceServerException as error:
-                raise TritonUnavailable(
-                    f"Triton at {self.address} cannot load model {model}: {first_line(error)}; "
-                    "is it in the server's model repository?"
-                ) from error
+            failure: InferenceServerException | None = None
+            # Other processes use this server too: what one has just loaded another may take away, hence the rounds.
+            for _ in range(LOAD_ROUNDS):
+                try:
+                    self._canary(model)
+                    return
+                except InferenceServerException as error:
+                    if not curable(error):
+                        raise told(error, self.address, model) from error
+                    failure = error
+                try:
+                    # Loading a model whose files are unchanged does nothing, dead worker or not: it has to go first.
+                    if dead_worker(failure):
+                        self._client.unload_model(model, client_timeout=LOAD_TIMEOUT_S)
+                    self._client.load_model(model, client_timeout=LOAD_TIMEOUT_S)
+                except InferenceServerException as error:
+                    failure = error
+                    time.sleep(0.2)
+            assert failure is not None
+            raise TritonUnavailable(
+                f"Triton at {self.address} cannot load model {model}: {first_line(failure)}; "
+                "is it in the server's model repository?"
+            ) from failure
 
     def _check_digest(self, model: str, onnx_sha256: str) -> None:
         if model not in self._checked:
@@ -154,11 +165,16 @@ def curable(error: InferenceServerException) -> bool:
     """True where loading the model again is the cure: its worker died, or it is not loaded."""
     message = str(error.message() or "").lower()
     return (
-        ("stub process" in message and "not healthy" in message)
+        dead_worker(error)
         or "unknown model" in message
         or "is not ready" in message
         or "no available versions" in message
     )
+
+
+def dead_worker(error: InferenceServerException) -> bool:
+    message = str(error.message() or "").lower()
+    return "stub process" in message and "not healthy" in message
 
 
 def told(error: InferenceServerException, address: str, model: str) -> TritonUnavailable | TritonRefused:
