@@ -116,10 +116,14 @@ class Containers:
 
 
 def _local_indexes() -> list[str]:
-    """Folders on this machine that pip's configuration names (find-links, file:// indexes)."""
+    """Folders on this machine that pip's configuration names: find-links, file:// indexes with what lies beside."""
     done = subprocess.run(["pip", "config", "list"], capture_output=True, text=True, timeout=60, check=False)
-    words = done.stdout.replace("'", " ").replace("file://", "").split()
-    return sorted({word for word in words if word.startswith("/") and os.path.isdir(word)})
+    folders = set()
+    for word in done.stdout.replace("'", " ").split():
+        path = Path(word.removeprefix("file://"))
+        if path.is_absolute() and path.is_dir():
+            folders.add(str(path.parent if word.startswith("file://") else path))
+    return sorted(folders)
 
 
 def _run(*command: str) -> None:
