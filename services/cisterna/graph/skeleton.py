@@ -1,4 +1,4 @@
-"""Skeletons as graphs of pixels, in 2-D and 3-D: thinning, neighbour pairs, chains, widths.
+"""Skeletons as graphs of pixels, in 2-D and 3-D: neighbour pairs, chains, widths.
 
 Everything here works on flat arrays; no Python loop runs over pixels.
 """
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from skimage.morphology import skeletonize
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -61,13 +60,6 @@ def groups(pairs: Ints, count: int) -> tuple[int, Ints]:
     matrix = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     number, labels = connected_components(matrix, directed=False)
     return int(number), labels.astype(np.int64)
-
-
-def thin(mask: Bools) -> Bools:
-    """Medial line of a mask, one pixel wide: Zhang & Suen 1984 in 2-D, Lee 1994 in 3-D (scikit-image)."""
-    if not mask.any():
-        return np.zeros(mask.shape, bool)
-    return np.asarray(skeletonize(mask), bool)
 
 
 def pixel_graph(skeleton: Bools) -> PixelGraph:
@@ -188,4 +180,4 @@ def width_at(distance: Floats, coords: Ints) -> tuple[Floats, Floats]:
 
 def _width_from_mean(mean_distance: Floats, ndim: int) -> Floats:
     # Calibrated on drawn tubules 2–9 pixels wide at all angles (tests/graph/test_width.py).
-    return np.maximum(2 * mean_distance + (0.5 if ndim == 2 else 0.9), 1.0)
+    return np.maximum(2 * mean_distance + (0.5 if ndim == 2 else 1.6), 1.0)

@@ -25,9 +25,9 @@ from cisterna.graph.skeleton import (
     chains,
     distance_inside,
     pixel_graph,
-    thin,
     width_at,
 )
+from cisterna.graph.thinning import thin
 
 # Steps back from a tip over which the direction of its tubule is taken.
 _TIP_STEPS = 8
