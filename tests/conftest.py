@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "ceph"))
+
+# A busy machine is no failure: timings live in tests/bench.
+hypothesis.settings.register_profile("cisterna", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("cisterna")
 
 if TYPE_CHECKING:
     from ceph_s3 import CephS3

@@ -16,7 +16,7 @@ from prometheus_client import start_http_server
 
 from cisterna.cli.home import Home, Unreachable, UsageError
 from cisterna.report.build import build_report
-from cisterna.report.neuroglancer import neuroglancer_state
+from cisterna.report.neuroglancer import build_viewer_state
 from cisterna.runs import record
 from cisterna.runs.acquisition import read_acquisition
 from cisterna.runs.driver import Driver, RunStopped
@@ -24,7 +24,6 @@ from cisterna.runs.lease import LeaseHeld, LeaseLost
 from cisterna.runs.plan import Plan, UsedArray, make_plan
 from cisterna.runs.recipes import parse_recipe
 from cisterna.store import ObjectStore, StoreError, StoreUnavailable, open_store
-from cisterna.store.objects import json_bytes
 
 
 def replan(store: ObjectStore, run_id: str) -> Plan:
@@ -66,7 +65,7 @@ def drive(home: Home, store: ObjectStore, run_id: str, say: Callable[[str], None
 def write_report(store: ObjectStore, run_id: str) -> None:
     """report.html and neuroglancer.json of a run, from its results alone."""
     store.put(f"runs/{run_id}/report.html", build_report(store, run_id))
-    store.put(f"runs/{run_id}/neuroglancer.json", json_bytes(neuroglancer_state(store, run_id)))
+    store.put(f"runs/{run_id}/neuroglancer.json", build_viewer_state(store, run_id))
 
 
 def main(argv: list[str] | None = None) -> int:

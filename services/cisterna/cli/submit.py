@@ -15,7 +15,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cisterna.acquire import ingest_existing, ingest_movie, ingest_volume
 from cisterna.chunks import Box
 from cisterna.cli.follow import follow
 from cisterna.cli.home import Home, UsageError
@@ -173,6 +172,8 @@ def named_paths(options: list[str], flag: str) -> dict[str, Path]:
 
 
 def _registered_plan(store: ObjectStore, kind: str, recipe: Recipe, args: argparse.Namespace) -> Plan:
+    from cisterna.acquire import ingest_existing, ingest_movie, ingest_volume
+
     for folder in demo_models():
         install_model(store, folder)
     with ingest_progress() as progress:

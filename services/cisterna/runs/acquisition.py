@@ -59,3 +59,40 @@ def has_acquisition(store: ObjectStore, acquisition_id: str) -> bool:
     except ObjectMissing:
         return False
     return True
+
+
+def from_manifest(manifest: Mapping[str, Any]) -> Acquisition:
+    """The planner's view of a manifest (docs/ingest.md)."""
+    arrays: Mapping[str, Mapping[str, Any]] = manifest["arrays"]
+    raw = arrays["raw"]
+    if manifest["kind"] == "volume":
+        scale = tuple(float(v) for v in raw["voxel_size_nm"])
+    else:
+        pixel = raw["pixel_size_um"]
+        y, x = pixel if isinstance(pixel, list | tuple) else (pixel, pixel)
+        scale = (float(raw["frame_interval_s"]), float(y), float(x))
+    return Acquisition(
+        id=str(manifest["id"]),
+        identity=str(manifest["identity"]),
+        kind=str(manifest["kind"]),
+        raw=_source(raw),
+        detectors={n: _source(a) for n, a in sorted(arrays.items()) if n not in DETECTOR_ARRAYS_EXCLUDED},
+        scale=scale,
+        block=tuple(int(v) for v in manifest["block"]),
+        stack_min=float(manifest["statistics"]["stack_min"]),
+        stack_max=float(manifest["statistics"]["stack_max"]),
+        notes=tuple(manifest["notes"]),
+        manifest=manifest,
+    )
+
+
+def _source(array: Mapping[str, Any]) -> Source:
+    intensity = array["intensity"]
+    return Source(
+        path=str(array["path"]),
+        shape=tuple(int(n) for n in array["shape"]),
+        dtype=str(array["dtype"]),
+        low=float(intensity["low"]),
+        high=float(intensity["high"]),
+        invert=bool(intensity["invert"]),
+    )

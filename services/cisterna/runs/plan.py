@@ -22,6 +22,10 @@ MEASURED_CLASSES = ("copi", "tubular_eres", "er", "golgi")
 """Classes that the exit-site rules measure distances between; the others are counted as objects only."""
 
 
+NEAREST = ("labels/", "local/", "ernet/classes")
+"""Images whose values are names, never averaged."""
+
+
 @dataclass(frozen=True)
 class UsedArray:
     """A class that comes from an existing array instead of a model (uint8 probability on the raw grid)."""
@@ -94,7 +98,7 @@ class _Builder:
         return spec
 
     def image(self, name: str, stage: str, key: str, dtype: str, label: str) -> Image:
-        return Image(f"{stage_folder(stage, key)}/{name}.ome.zarr", replace(self.spec, dtype=dtype, name=label))
+        return Image(f"{stage_folder(stage, key)}/{name}.ome.zarr", replace(self.spec, dtype=dtype, name=label, downsampling="nearest" if label.startswith(NEAREST) else "mean"))
 
     def add(self, stage: Stage) -> Stage:
         self.stages.append(stage)

@@ -38,6 +38,7 @@ class ImageSpec:
     """What an image is: shape, type, blocks and physical scale.
 
     ``scale`` is the voxel size per axis: nm for volumes (axes zyx), seconds and µm for movies (axes tyx).
+    ``downsampling`` is how the coarser levels are made: ``mean``, or ``nearest`` for labels and classes.
     """
 
     shape: tuple[int, ...]
@@ -46,6 +47,7 @@ class ImageSpec:
     axes: str
     scale: tuple[float, ...]
     name: str = "image"
+    downsampling: str = "mean"
 
     def __post_init__(self) -> None:
         if self.axes not in ("zyx", "tyx"):
@@ -89,7 +91,7 @@ class ImageSpec:
         shape = tuple(-(-n // k) for n, k in zip(self.shape, f, strict=True))
         block = self.block if self.axes == "zyx" else (1, *shape[1:])
         scale = tuple(s * k for s, k in zip(self.scale, f, strict=True))
-        return ImageSpec(shape, self.dtype, block, self.axes, scale, self.name)
+        return ImageSpec(shape, self.dtype, block, self.axes, scale, self.name, self.downsampling)
 
 
 class _StrictStore(ZarrObjectStore):  # type: ignore[type-arg]
@@ -261,4 +263,11 @@ def _ome(levels: Sequence[ImageSpec]) -> dict[str, Any]:
         if any(not math.isclose(v, 0.0) for v in shift):
             transforms.append({"type": "translation", "translation": shift})
         datasets.append({"path": str(n), "coordinateTransformations": transforms})
-    return {"version": "0.5", "multiscales": [{"name": base.name, "axes": axes, "datasets": datasets}]}
+    multiscale = {
+        "name": base.name,
+        "type": base.downsampling,
+        "metadata": {"method": "cisterna.store.arrays.downsample"},
+        "axes": axes,
+        "datasets": datasets,
+    }
+    return {"version": "0.5", "multiscales": [multiscale]}
