@@ -15,7 +15,7 @@ from cisterna.rpc import metrics
 from cisterna.rpc.errors import TaskError
 from cisterna.rpc.server import Worker, serve
 from cisterna.store import Written
-from cisterna.store.arrays import read_reflected, write_block
+from cisterna.store.arrays import read_box, write_block
 from cisterna.v1 import common_pb2, ernet_pb2, ernet_pb2_grpc
 from cisterna.v1.common_pb2 import Reason
 
@@ -38,18 +38,19 @@ class ErnetService(ernet_pb2_grpc.ErnetServiceServicer):
         source = request.input
         box = Box(tuple(source.box.offset), tuple(source.box.shape))
 
-        def read() -> NDArray[Any]:
+        def read() -> tuple[NDArray[Any], str]:
             if box.ndim != 3:
                 raise ValueError(f"a block of frames has axes t,y,x; the request's box has {box.ndim}")
-            return read_reflected(store, source.array.path, box, tuple(source.halo) or (0, 0, 0))
-
-        def compute(frames: NDArray[Any]) -> Maps:
             model = self.worker.models(request.model.name, request.model.digest)
             if model.family != FAMILY:
                 raise ValueError(f"model {model.name} is of family {model.family}; this service runs {FAMILY}")
             if any(source.halo):
                 raise ValueError(f"model {model.name} sees one frame at a time; the halo must be 0, not {source.halo}")
-            network = self.network(model.name, model.spec["onnx"]["sha256"])
+            return read_box(store, source.array.path, box), str(model.spec["onnx"]["sha256"])
+
+        def compute(data: tuple[NDArray[Any], str]) -> Maps:
+            frames, onnx_sha256 = data
+            network = self.network(request.model.name, onnx_sha256)
             maps = [segment_frame(frame, request.stack_min, request.stack_max, network) for frame in frames]
             return np.stack([classes for classes, _ in maps]), np.stack([confidence for _, confidence in maps])
 

@@ -64,13 +64,14 @@ def train_ernet(
     licence: str = "BSD-3-Clause",
     demo: bool = False,
     work: Path | str | None = None,
+    checkpoint_s: float = 60.0,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Trains and writes the model folder; returns the metrics on frames never trained on.
 
     `stacks`: (images, labels) TIFF files; the last frame of each is held out. Without them phantom frames are made from
     `settings.seed`. `work` (`<folder>.training` by default) keeps a checkpoint; training goes on from
-    one that is there, if its settings are equal.
+    one that is there, if its settings are equal. A checkpoint is written every `checkpoint_s` seconds.
     """
     device = "cuda" if settings.device == "auto" and torch.cuda.is_available() else settings.device
     device = "cpu" if device == "auto" else device
@@ -103,7 +104,7 @@ def train_ernet(
             curve.append([step + 1, round(float(np.mean(recent)), 4)])
             report(f"step {step + 1}/{settings.steps}  loss {np.mean(recent):.4f}  {elapsed:.0f} s")
             recent.clear()
-        if time.monotonic() - last_save > 60 or step + 1 == settings.steps:
+        if time.monotonic() - last_save >= checkpoint_s or step + 1 == settings.steps:
             save(checkpoint, settings, network, optimiser, schedule, step + 1, curve, time.monotonic() - started)
             last_save = time.monotonic()
     seconds = time.monotonic() - started
