@@ -150,12 +150,30 @@ def measure_block(
     )
 
 
-def surface_voxels(mask: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Non-zero voxels with a 6-neighbour of another value (beyond the array nothing counts as other).
+def surface_voxels(mask: NDArray[np.generic]) -> NDArray[np.int64]:
+    """Indices (n,3), in raster order, of non-zero voxels with a 6-neighbour of another value in the array.
 
     The nearest voxels of two disjoint masks are always among these: from a voxel that is not, one step along an
     axis brings you closer to the other mask and stays in the first.
     """
+    planes = max(1, _SLAB_VOXELS // max(1, mask[0].size)) if len(mask) else 1
+    found = [np.zeros((0, 3), np.int64)]
+    for start in range(0, len(mask), planes):
+        stop = min(start + planes, len(mask))
+        low, high = max(start - 1, 0), min(stop + 1, len(mask))
+        slab = mask[low:high]
+        filled = np.flatnonzero(slab != 0)
+        if len(filled) > slab.size // 20:
+            surface = np.flatnonzero(_edges(slab))
+        else:
+            surface = filled[_beside_another(slab, filled)]
+        index = np.stack(np.unravel_index(surface, slab.shape), axis=1).astype(np.int64)
+        index[:, 0] += low
+        found.append(index[(index[:, 0] >= start) & (index[:, 0] < stop)])
+    return np.concatenate(found)
+
+
+def _edges(mask: NDArray[np.generic]) -> NDArray[np.bool_]:
     edge = np.zeros(mask.shape, bool)
     for axis in range(mask.ndim):
         near, far = [slice(None)] * mask.ndim, [slice(None)] * mask.ndim
@@ -167,6 +185,20 @@ def surface_voxels(mask: NDArray[np.generic]) -> NDArray[np.bool_]:
     return edge
 
 
+def _beside_another(mask: NDArray[np.generic], filled: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """What :func:`_edges` says, of a few voxels (raster indices)."""
+    flat, own = mask.ravel(), mask.ravel()[filled]
+    edge = np.zeros(len(filled), bool)
+    stride = 1
+    for size in reversed(mask.shape):
+        at = (filled // stride) % size
+        for inside, step in ((at > 0, -stride), (at < size - 1, stride)):
+            edge |= inside & (flat[np.where(inside, filled + step, filled)] != own)
+        stride *= size
+    return edge
+
+
+_SLAB_VOXELS = 1 << 23
 _NO_NEAREST = (np.zeros(0, np.int64), np.zeros(0, np.float64))
 _NO_PAIR = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float64))
 
@@ -193,10 +225,10 @@ class _Surfaces:
 
     @classmethod
     def of_labels(cls, labels: NDArray[np.integer], core: Box, size: NDArray[np.float64]) -> _Surfaces:
-        where = np.nonzero(surface_voxels(labels) if labels.any() else np.zeros(labels.shape, bool))
-        number = labels[where].astype(np.int64)
+        index = surface_voxels(labels)
+        number = labels[tuple(index.T)].astype(np.int64)
         order = np.argsort(number, kind="stable")
-        index = np.stack(where, axis=1)[order].astype(np.int64)
+        index = index[order]
         label, begin = np.unique(number[order], return_index=True)
         nm = index * size
         begins = np.append(begin, len(index)).astype(np.int64)
@@ -296,7 +328,8 @@ def _to_mask(
             low, high = np.maximum(points.min(axis=0) - reach, 0), points.max(axis=0) + reach + 1
             near[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = True
     if near.any():
-        target = np.stack(np.nonzero(near & surface_voxels(mask != 0)), axis=1).astype(np.int64)
+        target = surface_voxels(mask)
+        target = target[near[tuple(target.T)]]
         ask = objects.in_core & ~np.isin(np.repeat(objects.label, np.diff(objects.begin)), inside)
         if len(target) and ask.any():
             tree = cKDTree(target * objects.size, balanced_tree=False, compact_nodes=False)

@@ -82,22 +82,49 @@ class ObjectSums:
         ``labels`` (Z,Y,X) lies at ``offset`` in a volume of ``volume_shape`` voxels (default: it is the volume).
         """
         shape = tuple(volume_shape) if volume_shape is not None else labels.shape
-        where = np.nonzero(labels)
+        planes = max(1, _SLAB_VOXELS // max(1, labels[0].size)) if len(labels) else 1
+        slabs = []
+        for start in range(0, max(1, len(labels)), planes):
+            part = slice(start, start + planes)
+            slabs.append(
+                cls._of_slab(
+                    labels[part],
+                    (offset[0] + start, offset[1], offset[2]),
+                    shape,
+                    None if probability is None else probability[part],
+                    None if image is None else image[part],
+                )
+            )
+        if len(slabs) == 1:
+            return slabs[0]
+        every = cls.concatenate(slabs)
+        return every.joined(every.label)
+
+    @classmethod
+    def _of_slab(
+        cls,
+        labels: NDArray[np.integer],
+        offset: Sequence[int],
+        shape: Sequence[int],
+        probability: NDArray[np.uint8] | None,
+        image: NDArray[np.generic] | None,
+    ) -> ObjectSums:
+        filled = np.flatnonzero(labels != 0)
+        where = np.unravel_index(filled, labels.shape)
         numbers, inverse = np.unique(labels[where], return_inverse=True)
         n = len(numbers)
-        index = np.stack(where, axis=1).astype(np.int64) + np.asarray(offset, np.int64)
-        raster = (index[:, 0] * shape[1] + index[:, 1]) * shape[2] + index[:, 2]
-        # np.nonzero is in raster order within the block, so each label's first occurrence is its smallest index.
+        voxels = np.bincount(inverse, minlength=n).astype(np.int64)
+        index = [w.astype(np.int64) + o for w, o in zip(where, offset, strict=True)]
+        raster = (index[0] * shape[1] + index[1]) * shape[2] + index[2]
+        # Voxels come in raster order, so each label's first occurrence is its smallest index.
         first = np.zeros(n, np.int64)
         first[inverse[::-1]] = raster[::-1]
-        low = np.full((n, 3), np.iinfo(np.int64).max, np.int64)
-        high = np.full((n, 3), -1, np.int64)
-        position = np.zeros((n, 3), np.int64)
+        low, high, position = (np.zeros((n, 3), np.int64) for _ in range(3))
+        low[:], high[:] = np.iinfo(np.int64).max, -1
         for axis in range(3):
-            np.minimum.at(low[:, axis], inverse, index[:, axis])
-            np.maximum.at(high[:, axis], inverse, index[:, axis])
-            np.add.at(position[:, axis], inverse, index[:, axis])
-        voxels = np.bincount(inverse, minlength=n).astype(np.int64)
+            np.minimum.at(low[:, axis], inverse, index[axis])
+            np.maximum.at(high[:, axis], inverse, index[axis])
+            np.add.at(position[:, axis], inverse, index[axis])
         summed, graded = np.zeros(n, np.int64), np.zeros(n, np.int64)
         if probability is not None:
             np.add.at(summed, inverse, probability[where].astype(np.int64))
@@ -110,5 +137,8 @@ class ObjectSums:
             imaged = np.bincount(inverse[known], minlength=n).astype(np.int64)
         return cls(numbers.astype(np.int64), first, voxels, position, low, high, summed, graded, grey, imaged)
 
+
+_SLAB_VOXELS = 1 << 22
+"""Voxels that are added up at a time: bounds the memory of dense classes."""
 
 _ADDED = ("voxels", "position", "probability", "graded", "grey", "imaged")

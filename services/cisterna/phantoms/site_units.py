@@ -230,9 +230,7 @@ def golgi_region(groups: int, size: Sequence[float], rng: np.random.Generator) -
 
 def gap(a: Solid, b: Solid) -> Step:
     """Step between the nearest voxels of two boxes, per axis (0 where they overlap)."""
-    z, y, x = (
-        max(0, lb - (ea - 1), la - (eb - 1)) for la, ea, lb, eb in zip(a.low, a.end, b.low, b.end, strict=True)
-    )
+    z, y, x = (max(0, lb - (ea - 1), la - (eb - 1)) for la, ea, lb, eb in zip(a.low, a.end, b.low, b.end, strict=True))
     return z, y, x
 
 

@@ -45,6 +45,7 @@ HELA2_COUNTS = {STANDALONE: 179, MIXED: 68, DISPERSED: 26, GOLGI: 58, ISOLATED: 
 
 _PLANE = 420
 _TUBULAR_PITCH = (30, 39, 39)
+_TALL = 60
 _TUBULAR_MOST = (2, 3, 3)
 _KINDS = ("vesicle", "tubular", "er")
 
@@ -91,7 +92,7 @@ def plant_sites(shared_tubules: bool = False, seed: int = 2025) -> SitePhantom:
 
 
 def _total(units: Iterable[Unit]) -> Counter[str]:
-    total: Counter[str] = Counter({name: 0 for name in HELA2_COUNTS})
+    total: Counter[str] = Counter(dict.fromkeys(HELA2_COUNTS, 0))
     for unit in units:
         total.update(unit.counts)
     return total
@@ -113,7 +114,7 @@ def _plain(units: Sequence[Unit], golgi: Unit, rng: np.random.Generator) -> list
 
 
 def _cluster(site_class: str, rng: np.random.Generator) -> Unit:
-    """A group of one to six vesicles, each within 60 nm of an earlier one, with ER and a tubular site as the class asks."""
+    """One to six vesicles, each within 60 nm of an earlier one, with ER and a tubular site as the class asks."""
     vesicles = [Solid("vesicle", (0, 0, 0), _edges(rng))]
     for _ in range(int(rng.integers(0, 6))):
         for _try in range(50):
@@ -144,23 +145,31 @@ def _edges(rng: np.random.Generator) -> Step:
 
 
 def _place(units: Sequence[Unit], golgi: Unit) -> tuple[Step, list[Solid]]:
-    """Positions for all units: scenes with vesicles on shelves below, tubular sites on a lattice above, and the
-    Golgi-like regions among those, more than 320 nm from every other vesicle."""
-    margin = 30
+    """Positions for all units: scenes with vesicles on shelves below (tall ones in columns of their own), tubular
+    sites on a lattice above, and the Golgi-like regions among those, more than 320 nm from every other vesicle."""
+    margin = 8
     placed: list[Solid] = []
     z = y = x = margin
     layer = shelf = 0
     lone = [u for u in units if u.tubular_only and len(u.solids) == 1]
-    scenes = sorted((u for u in units if u not in lone), key=lambda u: (u.shape[0] + 2 * u.clearance[0], u.shape[1]))
+    tall = [u for u in units if u.shape[0] > _TALL]
+    column = _PLANE - margin
+    for unit in tall:
+        column -= unit.shape[2] + 2 * unit.clearance[2]
+        placed += _moved(unit, (margin, margin, column + unit.clearance[2]))
+    scenes = sorted(
+        (u for u in units if u not in lone and u not in tall),
+        key=lambda u: (u.shape[0] + 2 * u.clearance[0], u.shape[1]),
+    )
     for unit in scenes:
         room = [n + 2 * c for n, c in zip(unit.shape, unit.clearance, strict=True)]
-        if x + room[2] > _PLANE - margin:
+        if x + room[2] > column:
             x, y, shelf = margin, y + shelf, 0
         if y + room[1] > _PLANE - margin:
             x, y, z, layer, shelf = margin, margin, z + layer, 0, 0
         placed += _moved(unit, [a + c for a, c in zip((z, y, x), unit.clearance, strict=True)])
         x, shelf, layer = x + room[2], max(shelf, room[1]), max(layer, room[0])
-    begin = z + layer + 14
+    begin = max(z + layer, margin + max((u.shape[0] for u in tall), default=0)) + 14
     golgi_low = (begin + 62, 120, 120)
     golgi_end = [a + n for a, n in zip(golgi_low, golgi.shape, strict=True)]
     placed += _moved(golgi, golgi_low)
@@ -208,7 +217,7 @@ def _paint(solids: Sequence[Solid], shape: Step) -> NDArray[np.uint32]:
 def save_sites(folder: str | Path, phantom: SitePhantom) -> list[Path]:
     """Write a phantom: `raw.tif`, masks `copi.tif`, `tubular_eres.tif`, `er.tif` (0/255), `truth.json`.
 
-    The masks are probabilities for `--use CLASS=PATH`; the raw volume shows them dark on a bright ground. Needs tifffile.
+    The masks are probabilities for `--use CLASS=PATH`; the raw volume shows them dark on bright. Needs tifffile.
     """
     import tifffile
 
@@ -249,7 +258,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shared-tubules", action="store_true", help="two tubular sites lie between two vesicular groups each"
     )
     parser.add_argument("--seed", type=int, default=2025, help="seed of the ordinary scenes (default 2025)")
-    parser.add_argument("--output", type=Path, default=Path("phantom-sites"), help="folder to write (default %(default)s)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("phantom-sites"), help="folder to write (default %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
