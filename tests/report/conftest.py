@@ -1,35 +1,31 @@
-"""Small synthetic results: a volume with spheres as vesicles and sheets as ER, a movie of a moving ring of junctions."""
+"""Small synthetic results: a volume with spheres as vesicles and sheets as ER, a movie of a jittering honeycomb."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import ndimage
+from scipy.spatial import Voronoi
 
+from cisterna.chunks import block_edge
 from cisterna.report.document import RunDocument
 from cisterna.report.movie import MovieReportData
 from cisterna.report.movie_figures import FrameView
 from cisterna.report.volume import VolumeReportData
 from cisterna.report.volume_figures import Plane
+from cisterna.store.arrays import ImageSpec, create_image, downsample, write_block
+from cisterna.store.objects import connect, json_bytes
+from cisterna.tables.networks import EDGES, FRAMES, JUNCTIONS, NODES
+from cisterna.tables.volumes import LINKS, OBJECTS, SITE_CLASSES, SITES
 
-OBJECT_COLUMNS = (
-    "class object_id voxels volume_nm3 centroid_z_nm centroid_y_nm centroid_x_nm min_z_nm min_y_nm min_x_nm max_z_nm max_y_nm "
-    "max_x_nm diameter_mask_nm mean_probability touches_edge er_distance_nm site_id"
-).split()
-SITE_COLUMNS = (
-    "site_id kind site_class objects cluster_size centroid_z_nm centroid_y_nm centroid_x_nm extent_z_nm extent_y_nm extent_x_nm "
-    "er_distance_nm linked_sites reason near_volume_edge"
-).split()
-LINK_COLUMNS = ["vesicular_site_id", "tubular_site_id", "distance_nm"]
-FRAME_COLUMNS = (
-    "frame time_s snr_power snr_mean_std snr_flag nodes edges density transitivity average_clustering degree_assortativity "
-    "categorical_assortativity components largest_component_node_share largest_component_edge_share degree_0 degree_1 degree_2 "
-    "degree_3 degree_4 degree_5 degree_6_or_more total_length_um tubule_share sheet_share sbt_share er_share_of_image mean_confidence"
-).split()
-NODE_COLUMNS = "frame node_id y_um x_um degree kind component junction_id".split()
-EDGE_COLUMNS = "frame edge_id node_a node_b length_um width_um component path_yx_um".split()
-JUNCTION_COLUMNS = "junction_id first_frame last_frame lifetime_s censored mean_degree y_um x_um changes".split()
+VOXEL_NM = 8.0
+ALONE = "extent 412.0 nm in x exceeds 400 nm; excluded by extent alone: otherwise vesicular_standalone (ER at 8.0 nm)"
+
+
+def table(schema, rows):
+    return schema.frame(pd.DataFrame(rows, columns=schema.names))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,188 +34,237 @@ class Volume:
 
     raw: np.ndarray
     denoised: np.ndarray
-    labels: dict[str, np.ndarray]
+    labels: dict
     objects: pd.DataFrame
     sites: pd.DataFrame
     links: pd.DataFrame
-    voxel_nm: tuple[float, float, float] = (8.0, 8.0, 8.0)
 
 
-def make_volume(shape=(72, 128, 160), vesicles=24, seed=1) -> Volume:
+def make_volume(shape=(72, 128, 160), bodies=24, seed=1):
     rng = np.random.default_rng(seed)
     field = ndimage.gaussian_filter(rng.normal(size=shape), 7)
     er = np.abs(field) < 0.12 * field.std()
-    away = ndimage.distance_transform_edt(~er) * 8
-    grid = np.indices(shape)
+    away = ndimage.distance_transform_edt(~er) * VOXEL_NM
     labels = {
         "er": er.astype(np.uint32),
         "copi": np.zeros(shape, np.uint32),
         "tubular_eres": np.zeros(shape, np.uint32),
     }
-    classes = [
-        "vesicular_standalone",
-        "vesicular_mixed",
-        "dispersed",
-        "golgi_associated",
-        "tubular_isolated",
-        "tubular_mixed",
-    ]
-    object_rows, site_rows, link_rows = [], [], []
-    for i in range(vesicles):
-        site_class = classes[i % 6]
-        kind = "tubular" if site_class.startswith("tubular") else "vesicular"
-        name = "tubular_eres" if kind == "tubular" else "copi"
-        centre = np.array([rng.integers(6, n - 6) for n in shape])
-        radius = rng.normal(4.7, 0.5) * (np.array([1, 1, 2.2]) if kind == "tubular" else 1)
-        body = (((grid - centre.reshape(3, 1, 1, 1)) / np.reshape(radius, (-1, 1, 1, 1))) ** 2).sum(0) <= 1
-        body &= (labels["copi"] == 0) & (labels["tubular_eres"] == 0)
-        object_id = int(labels[name].max()) + 1
+    objects, sites = [], []
+    for i in range(bodies):
+        site_class = SITE_CLASSES[i % 6]
+        name = "tubular_eres" if site_class.startswith("tubular") else "copi"
+        centre = np.array([rng.integers(14, n - 14) for n in shape])
+        around = tuple(slice(c - 14, c + 15) for c in centre)
+        radius = rng.normal(4.7, 0.5) * np.array([1, 1, 2.2 if name == "tubular_eres" else 1])
+        body = ((np.indices((29, 29, 29)) - 14) ** 2 / radius.reshape(3, 1, 1, 1) ** 2).sum(0) <= 1
+        body &= (labels["copi"][around] == 0) & (labels["tubular_eres"][around] == 0)
         if not body.any():
             continue
-        labels[name][body] = object_id
-        points = np.argwhere(body)
-        low, high, middle = points.min(0) * 8.0, (points.max(0) + 1) * 8.0, points.mean(0) * 8.0
-        distance = float(away[body].min()) if i % 7 else np.inf
-        diameter = 2 * (3 * body.sum() * 512 / (4 * np.pi)) ** (1 / 3)
-        site_id = len(site_rows) + 1
-        object_rows.append(
-            (
-                name,
-                object_id,
-                int(body.sum()),
-                body.sum() * 512.0,
-                *middle,
-                *low,
-                *high,
-                diameter,
-                0.9,
-                False,
-                distance,
-                site_id,
-            )
+        object_id, site_id = int(labels[name].max()) + 1, len(sites) + 1
+        labels[name][around][body] = object_id
+        points = np.argwhere(body) + centre - 14
+        low, high = points.min(0) * VOXEL_NM, (points.max(0) + 1) * VOXEL_NM
+        middle = (points.mean(0) + 0.5) * VOXEL_NM
+        distance = float(away[around][body].min()) if i % 7 else np.inf
+        volume = float(body.sum() * VOXEL_NM**3)
+        diameter = 2 * (3 * volume / (4 * np.pi)) ** (1 / 3)
+        objects.append(
+            (name, object_id, body.sum(), volume, *middle, *low, *high, diameter, 0.9, 100.0, False, distance, site_id)
         )
-        site_rows.append(
-            (site_id, kind, site_class, 1, int(rng.integers(1, 9)), *middle, *(high - low), distance, int("mixed" in site_class),
-             "golgi_extent" if site_class == "golgi_associated" else "near_er", bool(i % 5 == 0))
-        )  # fmt: skip
-    sites = pd.DataFrame(site_rows, columns=SITE_COLUMNS)
-    mixed = sites[sites.site_class == "vesicular_mixed"].site_id.tolist()
-    tubes = sites[sites.site_class == "tubular_mixed"].site_id.tolist()
-    for v, t in zip(mixed, tubes, strict=False):
-        link_rows.append((v, t, 20.0 + v / 10))
-    if len(mixed) > 1:
-        link_rows.append((mixed[0], tubes[1], 41.5))
+        kind, reason = site_class.split("_")[0], ALONE if site_class == "golgi_associated" else "ER at 8.0 nm"
+        kind = "tubular" if kind == "tubular" else "vesicular"
+        links, size = int("mixed" in site_class), int(rng.integers(1, 9))
+        sites.append((site_id, kind, site_class, 1, size, *middle, *(high - low), distance, links, reason, i % 5 == 0))
+    site_table = table(SITES, sites)
+    mixed = site_table.loc[site_table.site_class == "vesicular_mixed", "site_id"].tolist()
+    tubes = site_table.loc[site_table.site_class == "tubular_mixed", "site_id"].tolist()
+    links = [(v, t, 20.0 + v / 10) for v, t in zip(mixed, tubes, strict=False)]
+    if len(mixed) > 1 and len(tubes) > 1:
+        links.append((mixed[0], tubes[1], 41.5))
     solid = er | (labels["copi"] > 0) | (labels["tubular_eres"] > 0)
     clean = 190 - 90 * ndimage.gaussian_filter(solid.astype(float), 0.8)
     raw = np.clip(clean + rng.normal(0, 18, shape), 0, 255).astype(np.uint8)
-    objects = pd.DataFrame(object_rows, columns=OBJECT_COLUMNS)
-    return Volume(raw, clean.astype(np.uint8), labels, objects, sites, pd.DataFrame(link_rows, columns=LINK_COLUMNS))
+    return Volume(raw, clean.astype(np.uint8), labels, table(OBJECTS, objects), site_table, table(LINKS, links))
 
 
-def document(recipe="fibsem", **changes) -> RunDocument:
+def document(recipe="fibsem", **changes):
     base = RunDocument(
-        run_id="fibsem-3f0a1b2c", recipe=recipe, state="SUCCEEDED", acquisition="cell-7", created="2026-11-20T09:00:00Z",
-        finished="2026-11-20T09:12:30Z", cisterna_version="0.1.0",
-        stages={"denoise": {"stage_key": "ab" * 32, "blocks": 12, "done": 12, "path": "stages/denoise/x", "model": "demo-fastfib", "params": {}}},
+        run_id=f"{recipe}-3f0a1b2c4d5e",
+        recipe=recipe,
+        state="SUCCEEDED",
+        acquisition="cell-7",
+        created="2026-11-20T09:00:00Z",
+        finished="2026-11-20T09:12:30Z",
+        cisterna_version="0.1.0",
+        stages={
+            "denoise": {
+                "stage_key": "ab" * 32,
+                "blocks": 12,
+                "done": 12,
+                "path": "stages/denoise/x",
+                "model": "demo-fastfib",
+            },
+            "denoise-pyramid1": {"stage_key": "cd" * 32, "blocks": 2, "done": 2, "path": "stages/p/x", "model": None},
+        },
         models={"demo-fastfib": {"family": "fastfib", "digest": "cd" * 32, "licence": "BSD-3-Clause", "demo": True}},
-        warnings=["Polarity was inverted."], notes=["A pixel size of 108 nm is assumed."],
-        parameters={"eres": {"rules": "nair2025", "link_nm": 50.0}}, versions={"numpy": "2.4.0", "cisterna": "0.1.0"},
+        warnings=[
+            "Model demo-fastfib was trained on phantoms only: judge its results on your own data before citing them."
+        ],
+        notes=["A pixel size of 108 nm is assumed."],
+        parameters={"eres": {"rules": {"name": "nair2025", "link_nm": 50.0}}},
+        versions={"numpy": "2.4.0", "cisterna": "0.1.0"},
         timings={"denoise": {"read_s": 1.5, "compute_s": 22.25, "write_s": 0.5, "wall_s": 13.0, "blocks": 12}},
-    )  # fmt: skip
+    )
     return dataclasses.replace(base, **changes)
 
 
-def volume_data(volume: Volume, **changes) -> VolumeReportData:
-    shape, step = volume.raw.shape, volume.voxel_nm
+def volume_data(volume, **changes):
     planes = []
     for axis, name in ((0, "yx"), (1, "zx"), (2, "zy")):
-        at = shape[axis] // 2
+        at = volume.raw.shape[axis] // 2
         cut = {k: np.take(v, at, axis) for k, v in volume.labels.items()}
         er = cut.pop("er") > 0
-        pixel = tuple(s for i, s in enumerate(step) if i != axis)
-        planes.append(
-            Plane(
-                name, at * step[axis], pixel, np.take(volume.raw, at, axis), np.take(volume.denoised, at, axis), er, cut
-            )
-        )
+        raw, denoised = np.take(volume.raw, at, axis), np.take(volume.denoised, at, axis)
+        planes.append(Plane(name, at * VOXEL_NM, (VOXEL_NM, VOXEL_NM), raw, denoised, er, cut))
     data = VolumeReportData(
-        run=document(), size_nm=tuple(n * s for n, s in zip(shape, step, strict=True)), voxel_size_nm=step, objects=volume.objects,
-        sites=volume.sites, links=volume.links, planes=planes, er_projection=volume.labels["er"].mean(0), er_volume_share=0.08,
+        run=document(),
+        size_nm=tuple(n * VOXEL_NM for n in volume.raw.shape),
+        voxel_size_nm=(VOXEL_NM,) * 3,
+        objects=volume.objects,
+        sites=volume.sites,
+        links=volume.links,
+        planes=planes,
+        er_projection=volume.labels["er"].mean(0),
+        er_volume_share=0.08,
         chance_near_er=0.81,
-    )  # fmt: skip
+    )
     return dataclasses.replace(data, **changes)
 
 
-def make_movie(count=12, size=96, seed=2, pixel_um=0.1):
-    """(raw, classes, frames, nodes, edges, junctions) of a jittering honeycomb."""
-    from scipy.spatial import Voronoi
+@dataclasses.dataclass(frozen=True)
+class Movie:
+    """Arrays and tables that agree with each other; 0.1 µm pixels, 1.5 s a frame."""
 
+    raw: np.ndarray
+    classes: np.ndarray
+    frames: pd.DataFrame
+    nodes: pd.DataFrame
+    edges: pd.DataFrame
+    junctions: pd.DataFrame
+
+
+def make_movie(count=12, size=96, seed=2, pixel_um=0.1, cells=42):
     rng = np.random.default_rng(seed)
-    seeds = rng.uniform(-0.2, 1.2, (42, 2)) * size * pixel_um
-    raw = np.zeros((count, size, size), np.uint8)
-    classes = np.zeros((count, size, size), np.uint8)
+    seeds = rng.uniform(-0.2, 1.2, (cells, 2)) * size * pixel_um
+    raw, classes = np.zeros((count, size, size), np.uint8), np.zeros((count, size, size), np.uint8)
     frames, nodes, edges = [], [], []
     for t in range(count):
-        drift = seeds + 0.05 * np.sin(t / 3 + np.arange(len(seeds))[:, None]) * [1, 0.6]
-        cells = Voronoi(drift)
-        kept, degree, lines = {}, {}, []
-        for a, b in cells.ridge_vertices:
-            if a < 0 or b < 0:
+        voronoi = Voronoi(seeds + 0.05 * np.sin(t / 3 + np.arange(cells)[:, None]) * [1, 0.6])
+        degree, lines = {}, []
+        for a, b in voronoi.ridge_vertices:
+            ends = voronoi.vertices[[a, b]]
+            if min(a, b) < 0 or ends.min() < 0 or ends.max() >= size * pixel_um:
                 continue
-            pa, pb = cells.vertices[a], cells.vertices[b]
-            if min(pa.min(), pb.min()) < 0 or max(pa.max(), pb.max()) >= size * pixel_um:
-                continue
+            lines.append((a, b, np.linspace(*ends, 12)))
             for v in (a, b):
-                kept.setdefault(v, len(kept) + 1)
                 degree[v] = degree.get(v, 0) + 1
-            lines.append((a, b, np.linspace(pa, pb, 12)))
-        skeleton = np.ones((size, size), bool)
-        for number, (a, b, path) in enumerate(lines, 1):
-            step = np.linspace(path[0], path[-1], 200)
-            skeleton[tuple(np.clip((step / pixel_um).astype(int), 0, size - 1).T)] = False
+        number = {v: n for n, v in enumerate(degree)}
+        empty = np.ones((size, size), bool)
+        total = 0.0
+        for n, (a, b, path) in enumerate(lines):
+            empty[tuple(np.clip((np.linspace(path[0], path[-1], 200) / pixel_um).astype(int), 0, size - 1).T)] = False
             length = float(np.linalg.norm(path[-1] - path[0]))
-            edges.append((t, number, kept[a], kept[b], length, 0.2, 1, path.astype(np.float32).ravel()))
-        for v, n in kept.items():
-            kind = "junction" if degree[v] > 2 else "tip"
-            nodes.append((t, n, *cells.vertices[v], degree[v], kind, 1, n))
-        near = ndimage.distance_transform_edt(skeleton)
+            total += length
+            edges.append((t, n, number[a], number[b], length, 0.2, 0, path.astype(np.float32).ravel()))
+        for v, n in number.items():
+            nodes.append((t, n, *voronoi.vertices[v], degree[v], "junction" if degree[v] > 2 else "tip", 0, n + 1))
+        near = ndimage.distance_transform_edt(empty)
         classes[t][near <= 1.5] = 2
         classes[t][20:36, 20:40] = 3
         classes[t][26:29, 22:38] = 1
         raw[t] = np.clip(180 * np.exp(-(near**2) / 4) + 40 + rng.normal(0, 14, near.shape), 0, 255)
-        counts = np.bincount(list(degree.values()), minlength=7)[:7]
-        n, e = len(kept), len(lines)
-        frames.append(
-            (t, t * 1.5, 8 - 0.22 * t, 2.0, "low" if 8 - 0.22 * t < 5 else "ok", n, e, 2 * e / (n * (n - 1)), 0.02 + t / 1e3, 0.03,
-             -0.1 + t / 200, 0.2, 2, 0.9 - t / 100, 0.93 - t / 100, *counts, sum(x[4] for x in edges if x[0] == t), 0.7, 0.2, 0.1, 0.3, 0.8)
-        )  # fmt: skip
-    life = rng.exponential(12, 60).clip(1.5, count * 1.5)
-    junctions = pd.DataFrame(
-        [
-            (i + 1, 0, 3, float(v), bool(v >= count * 1.5 or i % 9 == 0), 3.0 if i % 4 else 4.2, 1.0, 1.0, i % 3)
-            for i, v in enumerate(life)
-        ],
-        columns=JUNCTION_COLUMNS,
+        snr = 8 - 0.22 * t
+        by_degree = np.bincount(list(degree.values()), minlength=7)[:7]
+        n, e = len(degree), len(lines)
+        metrics = (2 * e / (n * (n - 1)), 0.02 + t / 1e3, 0.03, -0.1 + t / 200, 0.2, 2, 0.9 - t / 100, 0.93 - t / 100)
+        shares = (0.7, 0.2, 0.1, 0.3, 0.8)
+        frames.append((t, t * 1.5, snr, 2.0, "low" if snr < 5 else "ok", n, e, *metrics, *by_degree, total, *shares))
+    lives = rng.exponential(12, 60).clip(1.5, count * 1.5)
+    junctions = [
+        (i + 1, 0, 3, v, v >= count * 1.5 or i % 9 == 0, 3.0 if i % 4 else 4.2, 1.0, 1.0, i % 3)
+        for i, v in enumerate(lives)
+    ]
+    return Movie(
+        raw, classes, table(FRAMES, frames), table(NODES, nodes), table(EDGES, edges), table(JUNCTIONS, junctions)
     )
-    return (
-        raw, classes, pd.DataFrame(frames, columns=FRAME_COLUMNS), pd.DataFrame(nodes, columns=NODE_COLUMNS),
-        pd.DataFrame(edges, columns=EDGE_COLUMNS), junctions,
-    )  # fmt: skip
 
 
-def movie_data(movie, **changes) -> MovieReportData:
-    raw, classes, frames, nodes, edges, junctions = movie
-    shown = sorted({0, len(raw) // 2, len(raw) - 1})
+def movie_data(movie, **changes):
+    shown = sorted({0, len(movie.raw) // 2, len(movie.raw) - 1})
     data = MovieReportData(
-        run=document("er-movie", run_id="er-movie-77"), shape=raw.shape, pixel_size_um=(0.1, 0.1), frame_interval_s=1.5, frames=frames,
-        nodes=nodes, edges=edges, junctions=junctions,
-        views=[FrameView(t, t * 1.5, (0.1, 0.1), raw[t], classes[t]) for t in shown],
-    )  # fmt: skip
+        run=document("er-movie"),
+        shape=movie.raw.shape,
+        pixel_size_um=(0.1, 0.1),
+        frame_interval_s=1.5,
+        frames=movie.frames,
+        nodes=movie.nodes,
+        edges=movie.edges,
+        junctions=movie.junctions,
+        views=[FrameView(t, t * 1.5, (0.1, 0.1), movie.raw[t], movie.classes[t]) for t in shown],
+    )
     return dataclasses.replace(data, **changes)
 
 
+def put_image(store, path, data, axes, scale, leave_out=()):
+    """A multiscale image with all its levels; blocks of level 0 named in `leave_out` are never written."""
+    edge = block_edge(data.shape)
+    spec = ImageSpec(data.shape, str(data.dtype), (edge,) * 3 if axes == "zyx" else (1, *data.shape[1:]), axes, scale)
+    create_image(store, path, spec)
+    for n, level in enumerate(spec.levels):
+        for index in range(level.grid.blocks):
+            box = level.grid.box(index)
+            if n or index not in leave_out:
+                write_block(store, f"{path}/{n}", box, np.ascontiguousarray(data[box.slices]))
+        data = downsample(data, level.factor, "nearest")
+
+
+def run_json(run, arrays, tables):
+    return json_bytes({**dataclasses.asdict(run), "arrays": arrays, "tables": tables})
+
+
+def put_volume_run(store, volume, leave_out=(), **changes):
+    """A finished FIB-SEM run in a store; returns its id."""
+    run = document(**changes)
+    images = {"raw": volume.raw, "denoised": volume.denoised, **{f"labels/{c}": v for c, v in volume.labels.items()}}
+    arrays = {}
+    for name, data in images.items():
+        arrays[name] = f"stages/{name.replace('/', '-')}/k/image.ome.zarr"
+        put_image(store, arrays[name], data, "zyx", (VOXEL_NM,) * 3, leave_out if name == "labels/copi" else ())
+    tables = {}
+    for schema, frame in ((OBJECTS, volume.objects), (SITES, volume.sites), (LINKS, volume.links)):
+        tables[schema.name] = f"runs/{run.run_id}/tables/{schema.name}.parquet"
+        store.put(tables[schema.name], schema.to_parquet_bytes(frame))
+    store.put(f"runs/{run.run_id}/run.json", run_json(run, arrays, tables))
+    return run.run_id
+
+
+def put_movie_run(store, movie, **changes):
+    """A finished movie run in a store; returns its id."""
+    run = document("er-movie", **changes)
+    arrays = {"raw": "acquisitions/m/raw.ome.zarr", "ernet/classes": "stages/ernet/k/classes.ome.zarr"}
+    put_image(store, arrays["raw"], movie.raw, "tyx", (1.5, 0.1, 0.1))
+    put_image(store, arrays["ernet/classes"], movie.classes, "tyx", (1.5, 0.1, 0.1))
+    tables = {}
+    for schema in (FRAMES, NODES, EDGES, JUNCTIONS):
+        tables[schema.name] = f"runs/{run.run_id}/tables/{schema.name}.parquet"
+        store.put(tables[schema.name], schema.to_parquet_bytes(getattr(movie, schema.name)))
+    store.put(f"runs/{run.run_id}/run.json", run_json(run, arrays, tables))
+    return run.run_id
+
+
 @pytest.fixture(scope="session")
-def volume() -> Volume:
+def volume():
     return make_volume()
 
 
@@ -228,13 +273,21 @@ def movie():
     return make_movie()
 
 
-@pytest.fixture(scope="session")
-def small():
-    """The makers themselves, for tests that change what goes in."""
-    import types
+@pytest.fixture
+def store():
+    return connect("memory://")
 
+
+@pytest.fixture(scope="session")
+def make():
+    """The makers above, for tests that change what goes in."""
     return types.SimpleNamespace(
-        volume_data=volume_data, movie_data=movie_data, document=document, make_movie=make_movie, make_volume=make_volume,
-        columns={"objects": OBJECT_COLUMNS, "sites": SITE_COLUMNS, "links": LINK_COLUMNS, "frames": FRAME_COLUMNS,
-                 "nodes": NODE_COLUMNS, "edges": EDGE_COLUMNS, "junctions": JUNCTION_COLUMNS},
-    )  # fmt: skip
+        volume=make_volume,
+        movie=make_movie,
+        document=document,
+        volume_data=volume_data,
+        movie_data=movie_data,
+        put_image=put_image,
+        put_volume_run=put_volume_run,
+        put_movie_run=put_movie_run,
+    )

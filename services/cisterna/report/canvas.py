@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from cisterna.report.palette import INK, MUTED, RULE
 
 CHART_DPI = 170
-PLATE_DPI = 190
+PLATE_DPI = 165
 
 
 @dataclass(frozen=True)

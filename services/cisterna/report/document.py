@@ -29,6 +29,9 @@ class RunDocument:
     parameters: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     timings: dict[str, dict[str, float]] = field(default_factory=dict)
+    uses: dict[str, dict[str, Any]] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    error: str = ""
 
     @property
     def demo_models(self) -> list[str]:

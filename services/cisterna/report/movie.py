@@ -16,7 +16,6 @@ from cisterna.report.page import (
     Tile,
     number,
     provenance,
-    quarantine_grid,
     render_page,
     run_warnings,
 )
@@ -25,6 +24,10 @@ from cisterna.report.tallies import degree_totals, finite, kaplan_meier, median_
 
 FIRST_FRAMES = 30
 MULTI_WAY = 3.5
+FRAME_FIGURES = (
+    "transitivity", "degree_assortativity", "largest_component_node_share", "total_length_um", "tubule_share", "sheet_share",
+    "sbt_share",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,6 @@ def render_movie_report(data: MovieReportData) -> str:
         _table(data),
         _limits(data),
     ]
-    sections += (
-        [Section("Blocks that could not be computed", grids=quarantine_grid(data.run))] if data.run.quarantined else []
-    )
     pixel = " × ".join(f"{1000 * p:g}" for p in data.pixel_size_um) + " nm"
     size = " × ".join(f"{n * p:.3g}" for n, p in zip(data.shape[1:], data.pixel_size_um, strict=True)) + " µm (y × x)"
     lead = (
@@ -123,7 +123,7 @@ def _views(data: MovieReportData) -> list[Section]:
         words = f"Frame {view.frame} at {view.time_s:g} s: {panels}; {len(own_nodes)} nodes, {len(own_edges)} edges."
         pictures.append(picture(figures.frame_figure(view, own_nodes, own_edges), words, words, PLATE_DPI))
     large = picture(
-        figures.network_figure(nodes, edges, first.size_um),
+        figures.network_figure(nodes, edges, first.size_um, first.pixel_um),
         f"Network of frame {first.frame} at true coordinates: {len(nodes)} nodes coloured by degree, {len(edges)} edges.",
         f"Frame {first.frame} at true coordinates, edges along their traced path.", PLATE_DPI,
     )  # fmt: skip
@@ -159,7 +159,7 @@ def _composition(data: MovieReportData) -> Section:
         f"{w} {number(_mean(frames, c))}"
         for w, c in (("tubule", "tubule_share"), ("sheet", "sheet_share"), ("SBT", "sbt_share"))
     )
-    degrees = [(str(d), int(n), float(s)) for d, n, s in totals.itertuples(index=False)]
+    degrees = [(str(d), int(n), float(s)) for d, n, s in totals.to_numpy().tolist()]
     snr = finite(frames["snr_power"])
     snr_words = (
         f"{int((snr < data.snr_gate).sum())} of {snr.size} frames below {data.snr_gate:g}; median {number(float(np.median(snr)))}."
@@ -229,9 +229,9 @@ def _table(data: MovieReportData) -> Section:
     if not len(data.frames):
         return Section("Frame by frame", text=["No frame was measured."])
     rows = [
-        (int(r.frame), float(r.time_s), float(r.snr_power), str(r.snr_flag), int(r.nodes), int(r.edges), float(r.transitivity), float(r.degree_assortativity),
-         float(r.largest_component_node_share), float(r.total_length_um), float(r.tubule_share), float(r.sheet_share), float(r.sbt_share))
-        for r in data.frames.head(data.first_frames).itertuples()
+        (int(r["frame"]), float(r["time_s"]), float(r["snr_power"]), str(r["snr_flag"]), int(r["nodes"]), int(r["edges"]),
+         *(float(r[name]) for name in FRAME_FIGURES))
+        for r in data.frames.head(data.first_frames).to_dict("records")
     ]  # fmt: skip
     header = (
         "frame",

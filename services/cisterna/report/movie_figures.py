@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from cisterna.report.canvas import (
     dress,
@@ -44,7 +45,7 @@ class FrameView:
 def class_rgb(classes: np.ndarray, raw: np.ndarray | None = None) -> np.ndarray:
     """RGB of class indices: tubules cyan, sheets yellow, SBT magenta; over the raw picture when it is given."""
     lut = np.array([to_rgb(s.colour) for s in NETWORK_CLASSES])
-    colours = lut[np.minimum(classes.astype(int), len(lut) - 1)]
+    colours: np.ndarray = lut[np.minimum(classes.astype(int), len(lut) - 1)]
     if raw is None:
         return colours
     grey = to_grey_rgb(raw)
@@ -57,9 +58,15 @@ def edge_segments(edges: pd.DataFrame) -> list[np.ndarray]:
     return [path.reshape(-1, 2)[:, ::-1] for path in paths if path.size >= 4 and path.size % 2 == 0]
 
 
-def draw_network(axes: Axes, nodes: pd.DataFrame, edges: pd.DataFrame, size_um: tuple[float, float]) -> None:
-    """Edges along their true path, nodes coloured by degree, µm axes, equal aspect, y downwards like the picture."""
+def draw_network(
+    axes: Axes, nodes: pd.DataFrame, edges: pd.DataFrame, size_um: tuple[float, float], pixel_um: tuple[float, float]
+) -> None:
+    """Edges along their true path, nodes coloured by degree, µm axes, equal aspect, y downwards like the picture.
+
+    The tables count from the centre of the first pixel, so the picture begins half a pixel before zero.
+    """
     width, height = size_um
+    top, left = -pixel_um[0] / 2, -pixel_um[1] / 2
     axes.add_collection(LineCollection(edge_segments(edges), colors="#8b96a3", linewidths=0.9, zorder=1))
     crowd = len(nodes) / max(width * height, 1e-9)
     area = float(np.clip(9 / max(crowd, 0.05) ** 0.5, 3, 22))
@@ -71,8 +78,8 @@ def draw_network(axes: Axes, nodes: pd.DataFrame, edges: pd.DataFrame, size_um: 
                 nodes.loc[chosen, "x_um"], nodes.loc[chosen, "y_um"], s=area, c=swatch.colour, linewidths=0, zorder=3,
                 label=f"{swatch.label} ({int(chosen.sum())})",
             )  # fmt: skip
-    axes.set_xlim(0, width)
-    axes.set_ylim(height, 0)
+    axes.set_xlim(left, left + width)
+    axes.set_ylim(top + height, top)
     axes.set_aspect("equal")
     axes.tick_params(labelsize=8, colors=INK, color=MUTED, length=3)
     for spine in axes.spines.values():
@@ -93,7 +100,7 @@ def frame_figure(view: FrameView, nodes: pd.DataFrame, edges: pd.DataFrame) -> F
     if view.classes is not None:
         show_image(plots[1], class_rgb(view.classes, view.raw), (width, height), "classes")
         scale_bar(plots[1], width, height, "µm")
-    draw_network(plots[-1], nodes, edges, (width, height))
+    draw_network(plots[-1], nodes, edges, (width, height), view.pixel_um)
     plots[-1].set_xlabel("")
     plots[-1].set_ylabel("")
     plots[-1].set_xticks([])
@@ -103,12 +110,14 @@ def frame_figure(view: FrameView, nodes: pd.DataFrame, edges: pd.DataFrame) -> F
     return figure
 
 
-def network_figure(nodes: pd.DataFrame, edges: pd.DataFrame, size_um: tuple[float, float]) -> Figure:
+def network_figure(
+    nodes: pd.DataFrame, edges: pd.DataFrame, size_um: tuple[float, float], pixel_um: tuple[float, float]
+) -> Figure:
     """The network of one frame alone, large, with the legend of degrees."""
     width, height = size_um
     figure = new_figure(min(11.2, 8.4 * width / height + 0.7), min(10.5 * height / width, 8.4) + 0.9)
     axes = figure.subplots()
-    draw_network(axes, nodes, edges, size_um)
+    draw_network(axes, nodes, edges, size_um, pixel_um)
     if len(nodes):
         legend_below(figure, axes, columns=5)
     return figure
@@ -220,7 +229,7 @@ def phenotype_figure(frames: pd.DataFrame) -> Figure:
         grid="both",
     )
     rows = frames[["time_s", "largest_component_node_share", "degree_assortativity"]].astype(float)
-    rows = rows[np.isfinite(rows).all(axis=1)]
+    rows = rows[np.isfinite(rows.to_numpy()).all(axis=1)]
     if not len(rows):
         say_empty(axes, "assortativity is not defined in any frame")
         return figure
@@ -257,7 +266,7 @@ def lifetime_figure(junctions: pd.DataFrame, survival: Survival | None) -> Figur
             color=[ACCENT, "#b9c6cc"], label=["end seen", "cut off by the movie"], edgecolor="white", linewidth=0.5,
         )  # fmt: skip
         left.legend(fontsize=8, frameon=False)
-        left.yaxis.get_major_locator().set_params(integer=True)
+        left.yaxis.set_major_locator(MaxNLocator(integer=True))
     if survival is None:
         say_empty(right, "not computable: no end of a junction was seen")
     else:

@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from cisterna.report.document import RunDocument, flat_parameters
 
 HERE = Path(__file__).parent
+LISTED_BLOCKS = 12
 THIN_SPACE = "\u202f"
 
 
@@ -123,7 +124,11 @@ def _environment() -> Environment:
 def render_page(page: Page) -> str:
     """The page as one self-contained HTML document: no script, no request to anywhere."""
     css = (HERE / "report.css").read_text(encoding="utf-8")
-    return _environment().get_template("report.html.j2").render(page=page, css=Markup(css), states=_STATES)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(page=page, listed=LISTED_BLOCKS, css=Markup(css), states=_STATES)
+    )
 
 
 _STATES = {
@@ -145,7 +150,10 @@ def run_warnings(run: RunDocument) -> list[str]:
             "Do not draw biological conclusions from this run; use models trained on real annotations."
         )
     seen = {sentence.strip().lower() for sentence in found}
+    repeated = tuple(f"model {name} was trained on phantoms only" for name in demo)
     for sentence in [*run.warnings, *run.notes]:
+        if sentence.lower().startswith(repeated):
+            continue  # said once above, for all of them
         if sentence.strip().lower() not in seen:
             seen.add(sentence.strip().lower())
             found.append(sentence)
@@ -153,11 +161,29 @@ def run_warnings(run: RunDocument) -> list[str]:
 
 
 def quarantine_grid(run: RunDocument) -> list[Grid]:
-    """The blocks that were given up, if any."""
-    if not run.quarantined:
+    """The blocks that were given up, where they are more than the banner of the report names."""
+    if len(run.quarantined) <= LISTED_BLOCKS:
         return []
     rows = [(q.get("stage", "–"), q.get("block", "–"), q.get("reason", "–")) for q in run.quarantined]
     return [Grid(f"Blocks that could not be computed ({len(rows)})", ("stage", "block", "reason"), rows)]
+
+
+def stage_rows(run: RunDocument) -> list[tuple[Any, ...]]:
+    """One row a stage; the many small stages that write pyramid levels stand together in a last one."""
+    parts = ("read_s", "compute_s", "write_s", "wall_s")
+    rows: list[tuple[Any, ...]] = []
+    pyramids = [name for name in run.stages if "-pyramid" in name]
+    for name, stage in run.stages.items():
+        if name not in pyramids:
+            timing = run.timings.get(name, {})
+            done = f"{stage.get('done', '–')} / {stage.get('blocks', '–')}"
+            key = str(stage.get("stage_key", "–"))[:12]
+            rows.append((name, key, stage.get("model") or "–", done, *(timing.get(part) for part in parts)))
+    if pyramids:
+        done = f"{sum(run.stages[n].get('done', 0) for n in pyramids)} / {sum(run.stages[n].get('blocks', 0) for n in pyramids)}"
+        sums = [sum(float(run.timings.get(n, {}).get(part, 0.0)) for n in pyramids) for part in parts]
+        rows.append((f"pyramid levels ({len(pyramids)} stages)", "–", "–", done, *sums))
+    return rows
 
 
 def provenance(run: RunDocument) -> Section:
@@ -167,21 +193,13 @@ def provenance(run: RunDocument) -> Section:
          "phantoms only" if m.get("demo") else "see model.json")
         for name, m in sorted(run.models.items())
     ]  # fmt: skip
-    stages = []
-    for name, stage in run.stages.items():
-        timing = run.timings.get(name, {})
-        stages.append(
-            (name, str(stage.get("stage_key", "–"))[:12], stage.get("model") or "–",
-             f"{number(stage.get('done'))} / {number(stage.get('blocks'))}",
-             *(number(timing.get(part)) for part in ("read_s", "compute_s", "write_s", "wall_s")))
-        )  # fmt: skip
+    uses = [(c, u.get("source", "–"), str(u.get("identity", "–"))[:16]) for c, u in sorted(run.uses.items())]
+    times = "read, compute and write are summed over blocks; wall is what the driver waited for, other blocks in the queue included."
     grids = [
         Grid("Models", ("name", "family", "class", "digest", "licence", "trained on"), models, wide=True),
-        Grid(
-            "Stages", ("stage", "key", "model", "blocks", "read s", "compute s", "write s", "wall s"), stages, wide=True,
-            notes="read, compute and write are summed over blocks, wall is first start to last end; a stage taken over from an earlier run has none.",
-        ),
+        Grid("Classes from existing arrays", ("class", "array", "identity"), uses, wide=True),
+        Grid("Stages", ("stage", "key", "model", "blocks", "read s", "compute s", "write s", "wall s"), stage_rows(run), times, wide=True),
         Grid("Parameters", ("parameter", "value"), flat_parameters(run.parameters)),
         Grid("Software", ("package", "version"), sorted(run.versions.items())),
     ]  # fmt: skip
-    return Section("How it was made", grids=[g for g in grids if g.rows])
+    return Section("How it was made", grids=[*quarantine_grid(run), *(g for g in grids if g.rows)])

@@ -83,7 +83,7 @@ def degree_totals(frames: pd.DataFrame) -> pd.DataFrame:
 
 def finite(values: "pd.Series[float]") -> np.ndarray:
     """The finite values of a column, as float64."""
-    array = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    array: np.ndarray = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     return array[np.isfinite(array)]
 
 

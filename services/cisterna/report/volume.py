@@ -16,7 +16,6 @@ from cisterna.report.page import (
     Tile,
     number,
     provenance,
-    quarantine_grid,
     render_page,
     run_warnings,
 )
@@ -50,6 +49,7 @@ class VolumeReportData:
     chance_near_er: float | None = None
     near_er_nm: float = figures.NEAR_ER_NM
     link_nm: float = 50.0
+    remarks: Sequence[str] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     first_sites: int = FIRST_SITES
 
@@ -69,9 +69,6 @@ def render_volume_report(data: VolumeReportData) -> str:
         _first_sites(data),
         _limits(data),
     ]
-    sections += (
-        [Section("Blocks that could not be computed", grids=quarantine_grid(data.run))] if data.run.quarantined else []
-    )
     page = Page(
         title="ER exit sites", subject="FIB-SEM volume", run=data.run, lead=lead, warnings=run_warnings(data.run),
         sections=[*sections, provenance(data.run)],
@@ -101,9 +98,13 @@ def _counts(data: VolumeReportData, counts: Mapping[str, int]) -> Section:
     tiles = [Tile(counts[s.key], s.label, s.colour, details[s.key]) for s in SITE_CLASSES]
     tiles += [Tile(n, name, "", "not among the six classes") for name, n in counts.items() if name not in details]
     text = ["Groups of objects in each class; a group of several vesicles counts once."]
-    reasons = data.sites["reason"].astype(str).value_counts() if len(data.sites) else pd.Series(dtype=int)
-    rows = [(str(reason) or "–", int(n)) for reason, n in reasons.items()]
-    grids = [Grid("Why sites are in their class", ("reason", "sites"), rows)] if 0 < len(rows) <= 24 else []
+    alone = sum("extent alone: otherwise vesicular" in str(reason) for reason in data.sites["reason"])
+    if alone:
+        text.append(
+            f"{number(alone)} group{'s' * (alone != 1)} near the ER left as Golgi-associated by extent alone: a fully detected "
+            "large site looks the same. Review them before counting."
+        )
+    grids = []
     members = data.objects.groupby("class").size() if len(data.objects) else pd.Series(dtype=int)
     if len(members):
         grids.append(
@@ -128,7 +129,9 @@ def _slices(data: VolumeReportData) -> list[Section]:
             f"Slice at {where} ({directions}; {plane.pixel_nm[0]:g} × {plane.pixel_nm[1]:g} nm per pixel as drawn)."
         )
         pictures.append(picture(figure, f"Slice at {where}: {panels}.", caption, PLATE_DPI))
-    keys = [ER_OUTLINE, *SITE_CLASSES, CCV]
+    keys = [ER_OUTLINE] if any(plane.er is not None for plane in data.planes) else []
+    keys += SITE_CLASSES
+    keys += [CCV] if any("ccv" in (plane.labels or {}) for plane in data.planes) else []
     return [Section("Slices in three planes", pictures=pictures, keys=keys)]
 
 
@@ -198,10 +201,9 @@ def _links(data: VolumeReportData) -> Section:
     forth = [(m.partners, m.sites) for m in multiplicities(data.links, "vesicular_site_id")]
     back = [(m.partners, m.sites) for m in multiplicities(data.links, "tubular_site_id")]
     nearest = data.links.sort_values(["distance_nm", "vesicular_site_id"]).head(FIRST_LINKS)
-    columns = ("vesicular_site_id", "tubular_site_id", "distance_nm")
     listed = [
-        (int(r.vesicular_site_id), int(r.tubular_site_id), float(r.distance_nm))
-        for r in nearest[list(columns)].itertuples()
+        (int(r["vesicular_site_id"]), int(r["tubular_site_id"]), float(r["distance_nm"]))
+        for r in nearest.to_dict("records")
     ]
     some = "Links" if len(listed) == len(data.links) else f"The {len(listed)} closest of {len(data.links)} links"
     return Section(
@@ -218,14 +220,14 @@ def _links(data: VolumeReportData) -> Section:
 def _first_sites(data: VolumeReportData) -> Section:
     if not len(data.sites):
         return Section("Sites", text=["No group of vesicles and no tubular object was found in this volume."])
-    labels = {s.key: s.label for s in SITE_CLASSES}
+    labels = {s.key: s.label.replace(" ", "\u00a0") for s in SITE_CLASSES}
     rows = [
-        (int(r.site_id), labels.get(str(r.site_class), str(r.site_class)), int(r.objects), int(r.cluster_size),
-         *(round(float(v), 1) for v in (r.centroid_z_nm, r.centroid_y_nm, r.centroid_x_nm)),
-         float(r.er_distance_nm), int(r.linked_sites), "yes" if r.near_volume_edge else "")
-        for r in data.sites.head(data.first_sites).itertuples()
+        (int(r["site_id"]), labels.get(r["site_class"], r["site_class"]), int(r["objects"]), int(r["cluster_size"]),
+         *(round(float(r[f"centroid_{a}_nm"])) for a in "zyx"), float(r["er_distance_nm"]), int(r["linked_sites"]),
+         "yes" if r["near_volume_edge"] else "", str(r["reason"]))
+        for r in data.sites.head(data.first_sites).to_dict("records")
     ]  # fmt: skip
-    header = ("site", "class", "objects", "cluster", "z nm", "y nm", "x nm", "to ER nm", "links", "at the edge")
+    header = ("site", "class", "objects", "cluster", "z nm", "y nm", "x nm", "to ER nm", "links", "edge", "why")
     title = f"Sites 1 to {len(rows)} of {len(data.sites)}" if len(rows) < len(data.sites) else f"All {len(rows)} sites"
     return Section(
         "Sites",
@@ -238,13 +240,14 @@ def _first_sites(data: VolumeReportData) -> Section:
 def _limits(data: VolumeReportData) -> Section:
     edge = int(data.sites["near_volume_edge"].astype(bool).sum()) if len(data.sites) else 0
     points = [
+        *data.remarks,
         "Automatic sites are candidates until someone has looked at them (`cisterna review sample`): in the paper, masks served only as guides "
         "and the vesicles of a site were counted by eye.",
         "Distances run between the centres of the nearest two voxels of two masks. On planes at known gaps they read +1.2 ± 0.5 nm "
         "at 5.24 × 4 × 4 nm, and up to one voxel at contact.",
         f"Near the ER may be chance: {CHANCE_NEAR_ER}; the paper's 247 of 273 is 90 %.",
         "Better recall can lose sites: objects closer than the grouping distance become one group, and a group longer than 400 nm is taken for "
-        "Golgi. Look at the reasons above before comparing two models.",
+        "Golgi. Look at the reasons before comparing two models.",
         "Diameters from masks depend on the threshold (75.7 nm reads 80 / 72 / 65 nm at 0.3 / 0.5 / 0.7). Measure on the image for a claim.",
         f"{edge} of {len(data.sites)} sites touch or come near the edge of the volume and may be cut.",
         "One cell is n = 1: compare cells, not sites.",

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from cisterna.report.canvas import (
     dress,
@@ -54,7 +55,8 @@ def inner_edge(mask: np.ndarray) -> np.ndarray:
     mask = np.asarray(mask, dtype=bool)
     padded = np.pad(mask, 1, mode="edge")
     surrounded = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return mask & ~surrounded
+    edge: np.ndarray = mask & ~surrounded
+    return edge
 
 
 def object_colours(objects: pd.DataFrame, sites: pd.DataFrame, class_name: str, ids: int) -> np.ndarray:
@@ -160,8 +162,8 @@ def cluster_figure(sites: pd.DataFrame) -> Figure:
         fontsize=7.5,
         color=MUTED,
     )
-    axes.yaxis.get_major_locator().set_params(integer=True)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend_below(figure, axes)
     return figure
 
@@ -174,6 +176,7 @@ def stacked_histogram(axes: Axes, rows: pd.DataFrame, column: str, bins: np.ndar
         bins=bins.tolist(), stacked=True, color=[s.colour for s in shown], label=[s.label for s in shown],
         edgecolor="white", linewidth=0.5,
     )  # fmt: skip
+    axes.set_ylim(0, max(axes.get_ylim()[1], 1) * 1.12)  # room for the words over the bars
 
 
 def vesicles_with_class(objects: pd.DataFrame, sites: pd.DataFrame) -> pd.DataFrame:
@@ -200,7 +203,7 @@ def diameter_figure(objects: pd.DataFrame, sites: pd.DataFrame) -> Figure:
         float(rows["diameter_mask_nm"].median()), 0.98, f" median {rows['diameter_mask_nm'].median():.1f} nm",
         transform=axes.get_xaxis_transform(), va="top", fontsize=8, color=INK,
     )  # fmt: skip
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     legend_below(figure, axes)
     return figure
 
@@ -234,13 +237,13 @@ def distance_figure(objects: pd.DataFrame, sites: pd.DataFrame, near_er_nm: floa
     if beyond:
         axes.text(
             0.99,
-            0.6,
+            0.5,
             f"{beyond} beyond the search radius",
             transform=axes.transAxes,
             ha="right",
             fontsize=8,
             color=MUTED,
         )
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     legend_below(figure, axes)
     return figure

@@ -1,0 +1,129 @@
+"""Pictures out of a store: the pyramid level that fits, slices of it, and gaps where blocks were given up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cisterna.chunks import BlockGrid, Box
+from cisterna.store import CorruptObject, ObjectMissing, ObjectStore
+from cisterna.store.arrays import open_level, read_box
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of a multiscale image; `scale` is the voxel size per axis (nm, µm or s)."""
+
+    path: str
+    shape: tuple[int, ...]
+    scale: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """The levels of an OME-Zarr image, finest first. Their outer corners coincide."""
+
+    axes: str
+    levels: tuple[Level, ...]
+
+    def fitting(self, limit: int, axes: str) -> int:
+        """Number of the finest level with at most `limit` voxels along the named axes; the coarsest if none has."""
+        for n, level in enumerate(self.levels):
+            if all(size <= limit for size, axis in zip(level.shape, self.axes, strict=True) if axis in axes):
+                return n
+        return len(self.levels) - 1
+
+
+def read_pyramid(store: ObjectStore, path: str) -> Pyramid | None:
+    """The levels of the image at `path`, from its OME metadata; None where there is no such image."""
+    try:
+        image = store.get_json(f"{path}/zarr.json")["attributes"]["ome"]["multiscales"][0]
+        levels = []
+        for dataset in image["datasets"]:
+            scale = next(t["scale"] for t in dataset["coordinateTransformations"] if t["type"] == "scale")
+            level_path = f"{path}/{dataset['path']}"
+            levels.append(Level(level_path, tuple(open_level(store, level_path).shape), tuple(float(s) for s in scale)))
+    except ObjectMissing:
+        return None
+    except (KeyError, IndexError, StopIteration, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no OME-Zarr 0.5 image ({error!r}); run `cisterna verify`") from error
+    return Pyramid("".join(axis["name"] for axis in image["axes"]), tuple(levels))
+
+
+def read_with_gaps(store: ObjectStore, level: Level, box: Box) -> tuple[np.ndarray, float]:
+    """The voxels of the box, and the share of it that is missing; missing blocks are zero.
+
+    A report of a degraded run shows what there is. Everyone else reads with `read_box`, which refuses.
+    """
+    try:
+        return read_box(store, level.path, box), 0.0
+    except CorruptObject:
+        array = open_level(store, level.path)
+        found = np.zeros(box.shape, dtype=array.dtype)
+        grid = BlockGrid(tuple(array.shape), tuple(array.shards or array.chunks))
+        missing = 0
+        for index in grid.overlapping(box):
+            part = grid.box(index).intersect(box)
+            try:
+                found[tuple(slice(a - o, b - o) for a, b, o in zip(part.offset, part.end, box.offset, strict=True))] = (
+                    read_box(store, level.path, part)
+                )
+            except CorruptObject:
+                missing += part.size
+        return found, missing / box.size
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A 2-D cut: `pixels` (rows, columns), their size, and the share that is missing."""
+
+    pixels: np.ndarray
+    pixel_size: tuple[float, float]
+    missing: float
+
+
+def read_slice(store: ObjectStore, pyramid: Pyramid, axis: int, position: float, limit: int) -> Slice | None:
+    """The cut across `axis` at `position` (from the outer corner, in the axis' unit), at most `limit` pixels a side.
+
+    A level of which nothing is there (its pyramid stage never ran) is replaced by the next finer one, thinned out.
+    None when no level has anything.
+    """
+    others = [n for n in range(3) if n != axis]
+    first = pyramid.fitting(limit, "".join(pyramid.axes[n] for n in others))
+    for n in range(first, -1, -1):
+        level = pyramid.levels[n]
+        index = min(max(int(position / level.scale[axis] + 1e-9), 0), level.shape[axis] - 1)
+        offset = tuple(index if k == axis else 0 for k in range(3))
+        shape = tuple(1 if k == axis else size for k, size in enumerate(level.shape))
+        data, missing = read_with_gaps(store, level, Box(offset, shape))
+        if missing >= 1:
+            continue
+        pixels = np.take(data, 0, axis)
+        step = [max(1, -(-size // limit)) for size in pixels.shape]
+        thin = pixels[:: step[0], :: step[1]]
+        return Slice(thin, (level.scale[others[0]] * step[0], level.scale[others[1]] * step[1]), missing)
+    return None
+
+
+def match_grid(pixels: np.ndarray, shape: Sequence[int], ratio: Sequence[float]) -> np.ndarray:
+    """Nearest pixels of a picture on another grid: `ratio` = target pixel size / own pixel size, corners coincide."""
+    rows, columns = (
+        np.clip(((np.arange(n) + 0.5) * r).astype(int), 0, own - 1)
+        for n, r, own in zip(shape, ratio, pixels.shape, strict=True)
+    )
+    found: np.ndarray = pixels[rows[:, None], columns[None, :]]
+    return found
+
+
+def read_small(store: ObjectStore, pyramid: Pyramid, max_voxels: int) -> tuple[np.ndarray, tuple[float, ...]] | None:
+    """The whole image at its finest level of at most `max_voxels` (the coarsest if none is), with its voxel size.
+
+    None where a block of that level is missing, or where even the coarsest level is larger than eight times that.
+    """
+    sizes = [int(np.prod(level.shape)) for level in pyramid.levels]
+    n = next((n for n, size in enumerate(sizes) if size <= max_voxels), len(sizes) - 1)
+    level = pyramid.levels[n]
+    if sizes[n] > 8 * max_voxels:
+        return None
+    data, missing = read_with_gaps(store, level, Box((0, 0, 0), level.shape))
+    return None if missing else (data, level.scale)
