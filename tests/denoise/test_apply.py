@@ -25,7 +25,7 @@ def network(width: int = 2, seed: int = 0) -> torch.nn.Module:
 
 @pytest.fixture(scope="module")
 def exact() -> Denoiser:
-    return prepare(network().double(), precision="float64")
+    return prepare(network(1, seed=3).double(), precision="float64")
 
 
 def volume(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
@@ -33,40 +33,40 @@ def volume(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
 
 
 def test_tiles_do_not_show(exact: Denoiser) -> None:
-    grey = volume((20, 44, 37))
+    grey = volume((7, 8, 13))
     whole = denoise_volume(grey, exact, range=IntensityRange(0, 255))
-    tiled = denoise_volume(grey, exact, range=IntensityRange(0, 255), tile=(8, 16, 24))
+    tiled = denoise_volume(grey, exact, range=IntensityRange(0, 255), tile=8)
     assert whole.std() > 1
     assert np.abs(whole - tiled).max() < 1e-12 * 255
 
 
-@pytest.mark.parametrize(("halo", "agrees"), [(48, True), (40, False)])
-def test_same_padded_tiles_need_the_whole_halo(exact: Denoiser, halo: int, agrees: bool) -> None:
+def test_same_padded_tiles_need_the_whole_halo(exact: Denoiser) -> None:
     """The same network with zero padding: exact with the halo rounded up to the stride, wrong one stride below."""
     net = exact.network
 
     def run(tile: np.ndarray) -> np.ndarray:
+        x = torch.from_numpy(np.ascontiguousarray(tile))[None].contiguous(memory_format=torch.channels_last_3d)
         with torch.inference_mode():
-            return net(torch.from_numpy(np.ascontiguousarray(tile))[None])[0].numpy()
+            return net(x)[0].numpy()
 
-    grey = volume((16, 16, 32)) / 40 - 3
-    padded = reflect_pad(grey, (56,) * 3, (56,) * 3)
+    def at_halo(halo: int) -> np.ndarray:
+        return infer_same(padded, box, run, context=halo, stride=8, origin=(-48,) * 3, tile=(8, 8, 8))[0]
+
+    grey = volume((8, 8, 16)) / 40 - 3
+    padded = reflect_pad(grey, (48,) * 3, (48,) * 3)
     box = Box.whole(grey.shape)
-    whole = infer_same(padded, box, run, context=56, stride=8, origin=(-56,) * 3)
-    tiled = infer_same(padded, box, run, context=halo, stride=8, origin=(-56,) * 3, tile=(16, 16, 8))
-    difference = np.abs(whole - tiled).max()
-    assert (difference < 1e-12) == agrees
-    trimmed = denoise_volume(grey, exact, range=IntensityRange(-1, 1))
-    assert np.abs(trimmed - whole[0]).max() < 1e-12
+    whole = denoise_volume(grey, exact, range=IntensityRange(-1, 1))
+    assert np.abs(at_halo(48) - whole).max() < 1e-12
+    assert np.abs(at_halo(40) - whole).max() > 1e-9
 
 
 def test_blocks_agree_with_the_volume(exact: Denoiser) -> None:
     """A clipped last block, read with its halo, gives the same voxels as the volume in one piece."""
-    grey = volume((24, 32, 75))
+    grey = volume((8, 8, 27))
     span = IntensityRange(0, 255)
     whole = denoise_volume(grey, exact, range=span)
     padded = reflect_pad(grey, (RADIUS,) * 3, (RADIUS,) * 3)
-    for start, stop in ((0, 64), (64, 75)):
+    for start, stop in ((0, 16), (16, 27)):
         block = denoise_block([padded[:, :, start : stop + 2 * RADIUS]], RADIUS, [span], exact)
         assert np.abs(block - whole[:, :, start:stop]).max() < 1e-10
 
@@ -87,16 +87,16 @@ def test_the_halo_is_used_and_a_short_one_is_refused(exact: Denoiser) -> None:
 
 def test_float32_tiles_agree() -> None:
     denoiser = prepare(network(4))
-    grey = np.random.default_rng(1).integers(0, 256, (24, 40, 40)).astype(np.float32)
+    grey = np.random.default_rng(1).integers(0, 256, (8, 16, 19)).astype(np.float32)
     span = IntensityRange(0, 255)
     whole = denoise_volume(grey, denoiser, range=span)
-    tiled = denoise_volume(grey, denoiser, range=span, tile=16)
+    tiled = denoise_volume(grey, denoiser, range=span, tile=8)
     assert np.abs(whole - tiled).max() < 1e-5 * np.ptp(whole)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", ">u2", ">f4"])
 def test_dtype_is_kept(dtype: str) -> None:
-    grey = np.random.default_rng(2).integers(0, 200, (9, 12, 11)).astype(dtype)
+    grey = np.random.default_rng(2).integers(0, 200, (9, 7, 8)).astype(dtype)
     result = denoise_volume(grey, network())
     assert result.shape == grey.shape
     assert result.dtype == np.dtype(dtype).newbyteorder("=")
@@ -114,9 +114,9 @@ def test_the_detectors_of_a_block_are_averaged_after_denoising(exact: Denoiser) 
 
 def test_nan_comes_back_as_nan_and_spoils_nothing_else() -> None:
     net = network()
-    grey = volume((16, 16, 16)).astype(np.float32)
+    grey = volume((8, 8, 8)).astype(np.float32)
     grey[3, 4, 5] = np.nan
-    grey[8:, 0, 0] = np.inf
+    grey[6:, 0, 0] = np.inf
     result = denoise_volume(grey, net)
     assert np.array_equal(np.isnan(result), ~np.isfinite(grey))
     with pytest.raises(ValueError, match="finite"):
@@ -132,7 +132,7 @@ def test_nan_of_one_detector_is_filled_by_the_other(exact: Denoiser) -> None:
     assert np.isfinite(both).all()
 
 
-@pytest.mark.parametrize("shape", [(1, 30, 30), (1, 1, 1), (5, 3, 70)])
+@pytest.mark.parametrize("shape", [(1, 30, 30), (1, 1, 1), (5, 3, 60)])
 def test_thin_volumes(shape: tuple[int, int, int]) -> None:
     grey = np.random.default_rng(3).integers(0, 255, shape, dtype=np.uint8)
     assert denoise_volume(grey, network()).shape == shape
@@ -146,7 +146,7 @@ def test_constant_volume_is_returned() -> None:
 def test_gain_and_offset_of_the_input_carry_over() -> None:
     """Uncalibrated units: a volume in other units gives the same result in those units."""
     net = network()
-    grey = volume((12, 12, 12)).astype(np.float32)
+    grey = volume((8, 8, 8)).astype(np.float32)
     assert np.allclose(denoise_volume(3 * grey + 1000, net), 3 * denoise_volume(grey, net) + 1000, atol=0.05)
 
 

@@ -47,7 +47,7 @@ def test_reach_is_what_the_gradient_reaches(levels: int) -> None:
 @pytest.mark.parametrize("levels", [1, 2, 3, 4])
 def test_trimmed_equals_padded_inside(levels: int) -> None:
     torch.manual_seed(0)
-    network = build(width=2, levels=levels).double().eval()
+    network = build(width=1, levels=levels).double().eval()
     found = reach(levels)
     edge = -(-found.aligned // found.stride) * found.stride
     x = torch.randn(1, 1, 2 * edge + found.stride, 2 * edge + 2 * found.stride, 2 * edge + found.stride).double()
