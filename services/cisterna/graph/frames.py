@@ -44,7 +44,7 @@ def trace_frame(
     network = trace_network(traced, pixel_size_um, parameters)
     snr = signal_to_noise(raw, classes > 0)
     figures = network.metrics() | area_shares(classes, confidence)
-    row = {name: figures[name] for name in FRAMES.names if name in figures}
+    row: dict[str, object] = {name: figures[name] for name in FRAMES.names if name in figures}
     row |= {"frame": frame, "time_s": frame * frame_interval_s}
     row |= {"snr_power": snr.power, "snr_mean_std": snr.mean_std, "snr_flag": snr.flag}
     nodes = network.nodes.assign(frame=frame, junction_id=0)[NODES.names]

@@ -28,7 +28,7 @@ class Curves:
         steps = np.linalg.norm(np.diff(self.points, axis=0) * spacing, axis=1)
         along = np.concatenate([[0.0], np.cumsum(steps)])
         # The step from the last point of one curve to the first of the next lies outside both sums.
-        return along[self.start[1:] - 1] - along[self.start[:-1]]
+        return np.asarray(along[self.start[1:] - 1] - along[self.start[:-1]])
 
     def path(self, edge: int) -> Floats:
         """Points (n, d) of one curve."""

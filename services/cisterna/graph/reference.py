@@ -58,7 +58,7 @@ def reference_graph(mask: np.ndarray) -> nx.Graph:
     labels, _ = ndimage.label(mask != 0, np.ones((3, 3)))
     large = np.bincount(labels.ravel()) >= REFERENCE_LEAST_PIXELS
     large[0] = False
-    skeleton = skeletonize(large[labels])
+    skeleton = skeletonize(large[labels])  # type: ignore[no-untyped-call]
     if not skeleton.any():
         return nx.Graph()
     return sknw.build_sknw(skeleton.astype(np.uint16))

@@ -115,6 +115,9 @@ def _part(data: bytes, path: str) -> FrameTables:
 
 
 def main() -> int:
-    return serve(
-        "graph", lambda server, worker: graph_pb2_grpc.add_GraphServiceServicer_to_server(GraphService(worker), server)
-    )
+    """Serves until SIGTERM; returns the exit code."""
+
+    def register(server: grpc.Server, worker: Worker) -> None:
+        graph_pb2_grpc.add_GraphServiceServicer_to_server(GraphService(worker), server)  # type: ignore[no-untyped-call]
+
+    return serve("graph", register)

@@ -159,7 +159,7 @@ def distance_inside(mask: Bools, relative_spacing: Floats) -> Floats:
     The frame's border is not an edge of the mask: the mask goes on outside as it stands at the border. A mask without
     any outside has half the frame's diagonal everywhere.
     """
-    padded = np.pad(mask, 1, mode="edge")
+    padded = np.pad(mask, 1, mode="edge") if mask.size else np.ones(np.add(mask.shape, 2), bool)
     if padded.all():
         return np.full(padded.shape, float(np.linalg.norm(np.array(mask.shape) * relative_spacing)) / 2)
     return np.asarray(ndimage.distance_transform_edt(padded, sampling=relative_spacing))

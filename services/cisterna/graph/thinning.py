@@ -43,7 +43,10 @@ def thin(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The medial line of a mask (y, x) or (z, y, x), one pixel wide, with the mask's parts and holes."""
     if not mask.any():
         return np.zeros(mask.shape, bool)
-    return np.asarray(skeletonize(mask), bool) if mask.ndim == 2 else _thin_volume(mask)
+    if mask.ndim == 3:
+        return _thin_volume(mask)
+    line: NDArray[np.bool_] = skeletonize(mask)  # type: ignore[no-untyped-call]
+    return line
 
 
 def _thin_volume(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -29,8 +29,8 @@ from cisterna.graph.skeleton import (
 )
 from cisterna.graph.thinning import thin
 
-# Steps back from a tip over which the direction of its tubule is taken.
-_TIP_STEPS = 8
+# Steps back from a tip between which the direction of its tubule is taken: the last pixels curl into a corner.
+_TIP_STEPS = (3, 11)
 
 
 def trace_network(
@@ -133,15 +133,17 @@ def _reach_border(
         return border
     degree = np.bincount(found.ends.ravel(), minlength=found.nodes)
     first, last = found.start[:-1], found.start[1:] - 1
-    back = np.minimum(last - first, _TIP_STEPS)
-    edge = np.arange(len(found.ends))
+    near = np.minimum((last - first) // 2, _TIP_STEPS[0])
+    far = np.minimum(last - first, _TIP_STEPS[1])
     at = np.concatenate([first, last])
-    inward = np.concatenate([first + back, last - back])
-    node = np.concatenate([found.ends[edge, 0], found.ends[edge, 1]])
+    outward = np.concatenate([first + near, last - near])
+    inward = np.concatenate([first + far, last - far])
+    node = found.ends.T.ravel()
     tip = degree[node] == 1
-    at, inward, node = at[tip], inward[tip], node[tip]
+    at, outward, inward, node = at[tip], outward[tip], inward[tip], node[tip]
     place = coords[found.pixels[at]].astype(np.float64)
-    heading = (place - coords[found.pixels[inward]]) * relative
+    base = coords[found.pixels[outward]].astype(np.float64)
+    heading = (base - coords[found.pixels[inward]]) * relative
     heading /= np.maximum(np.linalg.norm(heading, axis=1, keepdims=True), 1e-12)
     size = np.array(mask.shape, np.float64)
     best = np.full(len(node), np.inf)
@@ -153,8 +155,9 @@ def _reach_border(
             on_face = mask[tuple(onto.astype(np.int64).T)]
             towards = heading[:, axis] * sign
             leaves = (gap <= radius[found.pixels[at]] + 1.5) & on_face & (towards > 0.25) & (gap < best)
-            step = np.minimum(gap / np.maximum(towards, 0.25), 2 * gap)[:, None] * heading / relative
-            moved = np.clip(place + step, 0, size - 1)
+            ahead = np.abs(base[:, axis] - face) * relative[axis]
+            step = np.minimum(ahead / np.maximum(towards, 0.25), 2 * ahead)[:, None] * heading / relative
+            moved = np.clip(base + step, 0, size - 1)
             moved[:, axis] = face
             positions[node[leaves]] = moved[leaves]
             border[node[leaves]] = True
