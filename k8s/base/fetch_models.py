@@ -1,42 +1,33 @@
-"""Copy the models that Triton serves out of the store into a repository folder: python fetch_models.py FOLDER
+"""Lay out Triton's model repository from the models in the store: python fetch_models.py FOLDER
 
-A model folder of the store is one for Triton where it holds config.pbtxt. What arrives must be what model.json names:
-a digest that differs ends the program, and with it the pod's start, before anything false is served.
+Runs before Triton in its pod, in the ernet image. A network that is not the one its model.json names ends the program,
+and with it the pod's start, before anything false is served.
 """
 
-import hashlib
 import json
 import os
 import sys
 from pathlib import Path
 
+from cisterna.ernet.triton_server import FAMILIES, lay_out
 from cisterna.store import open_store
 
 
 def fetch(store_url: str, folder: Path) -> list[str]:
-    """Names of the models copied. Raises SystemExit with one sentence where a model is not what it says."""
+    """Names of the models laid out. Raises SystemExit with one sentence where there is none, or one is not itself."""
     store = open_store(store_url)
     found = []
-    for path in store.list("models"):
-        parts = path.split("/")
-        if len(parts) != 3 or parts[2] != "config.pbtxt":
+    for name in store.folders("models"):
+        spec = json.loads(store.get(f"models/{name}/model.json"))
+        if spec.get("family") not in FAMILIES or "onnx" not in spec:
             continue
-        name = parts[1]
-        description = json.loads(store.get(f"models/{name}/model.json"))
-        onnx = description["onnx"]
-        network = store.get(f"models/{name}/{onnx['file']}")
-        digest = hashlib.sha256(network).hexdigest()
-        if digest != onnx["sha256"]:
-            raise SystemExit(
-                f"models/{name}/{onnx['file']} has sha256 {digest}, model.json says {onnx['sha256']}: put it again"
-            )
-        target = folder / name / onnx["file"]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(network)
-        (folder / name / "config.pbtxt").write_bytes(store.get(path))
+        try:
+            lay_out(spec, store.get(f"models/{name}/{spec['onnx']['file']}"), folder, f"models/{name}")
+        except ValueError as error:
+            raise SystemExit(str(error)) from error
         found.append(name)
     if not found:
-        raise SystemExit("the store holds no model with config.pbtxt under models/: add one with `cisterna models add`")
+        raise SystemExit(f"{store_url} holds no ERnet with an ONNX network: add one with `cisterna models add FOLDER`")
     return found
 
 
