@@ -45,10 +45,11 @@ def main() -> int:
 
 def install(home: Path) -> bool:
     """True when something had to be done."""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
     wanted = {
         "server": SERVER,
         "packages": list(MODEL_PACKAGES),
-        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        "python": python,
         "base": sys.base_prefix,
         "libdir": str(libpython_folder()),
     }
@@ -62,9 +63,9 @@ def install(home: Path) -> bool:
     if not (root / "bin/tritonserver").is_file() or (found and found["server"] != SERVER):
         shutil.rmtree(home / "server", ignore_errors=True)
         pip("install", "--no-deps", "--target", str(home / "server"), SERVER)
-    stub = root / "python_backend_stubs" / wanted["python"] / "triton_python_backend_stub"
+    stub = root / "python_backend_stubs" / python / "triton_python_backend_stub"
     if not stub.is_file():
-        raise RuntimeError(f"{SERVER} has no stub for Python {wanted['python']}; run this with Python 3.9 to 3.13")
+        raise RuntimeError(f"{SERVER} has no stub for Python {python}; run this with Python 3.9 to 3.13")
     target = root / "backends/python/triton_python_backend_stub"
     shutil.copyfile(stub, target)
     target.chmod(0o755)
@@ -72,7 +73,7 @@ def install(home: Path) -> bool:
 
     shutil.rmtree(home / "python", ignore_errors=True)
     venv.create(home / "python", with_pip=False, symlinks=True)
-    site = home / "python/lib" / f"python{wanted['python']}" / "site-packages"
+    site = home / "python/lib" / f"python{python}" / "site-packages"
     pip("install", "--target", str(site), *MODEL_PACKAGES)
     stamp.write_text(json.dumps(wanted, indent=1) + "\n")
     return True

@@ -48,7 +48,8 @@ def normalise_frame(frame: NDArray[Any], stack_min: float, stack_max: float) -> 
     if high <= low:
         return np.zeros(frame.shape, np.float32)
     stretched = np.clip((grey - low) / (high - low), 0, 1)
-    return (stretched * 255).astype(np.uint8).astype(np.float32) / np.float32(255)
+    steps = (stretched * 255).astype(np.uint8)
+    return np.divide(steps, 255, dtype=np.float32)
 
 
 def frame_logits(
@@ -94,7 +95,8 @@ def run(network: Network, frame: NDArray[np.float32]) -> NDArray[np.float32]:
     result = network(np.ascontiguousarray(frame[None, None]))
     if result.ndim != 4 or result.shape[0] != 1 or result.shape[2:] != frame.shape:
         raise ValueError(f"the network answered {result.shape} for a frame of {frame.shape}; expected (1, 4, H, W)")
-    return result[0]
+    logits: NDArray[np.float32] = result[0]
+    return logits
 
 
 def classes_and_confidence(logits: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

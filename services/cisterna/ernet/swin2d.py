@@ -53,7 +53,8 @@ class WindowAttention(nn.Module):
             part = slice(head * per_head, (head + 1) * per_head)
             scores = (query[..., part] * per_head**-0.5) @ key[..., part].transpose(1, 2) + bias[head]
             mixed.append(scores.softmax(-1) @ value[..., part])
-        return self.proj(torch.cat(mixed, dim=-1))
+        out: Tensor = self.proj(torch.cat(mixed, dim=-1))
+        return out
 
 
 class Mlp(nn.Module):
@@ -63,7 +64,8 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, embed)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return out
 
 
 class Block(nn.Module):
@@ -76,7 +78,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        x = x + self.mlp(self.norm2(x))
+        return x
 
 
 class Blocks(nn.Module):
@@ -109,7 +112,8 @@ class TokenNorm(nn.Module):
         self.norm = nn.LayerNorm(embed)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(x)
+        out: Tensor = self.norm(x)
+        return out
 
 
 class Swin2d(nn.Module):
@@ -133,14 +137,15 @@ class Swin2d(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         height, width = frames.shape[2], frames.shape[3]
-        if not torch.compiler.is_compiling() and not torch.jit.is_tracing():
+        if not torch.onnx.is_in_onnx_export():  # traced sizes are no numbers to compare
             check_frames(frames)
         first = self.conv_first(frames)
         tokens = self.patch_embed(to_windows(first))
         for group in self.layers:
             tokens = group(tokens, height, width)
         features = self.conv_after_body(to_image(self.norm(tokens), height, width)) + first
-        return self.segmentation_decode(self.conv_last(self.conv_before_upsample(features)))
+        logits: Tensor = self.segmentation_decode(self.conv_last(self.conv_before_upsample(features)))
+        return logits
 
 
 def build(
@@ -153,7 +158,7 @@ def build(
 def topology_of(state: dict[str, Tensor]) -> dict[str, object]:
     """Keyword arguments of `build`, read off the shapes of a state dict."""
     embed = state["conv_first.weight"].shape[0]
-    depths = []
+    depths: list[int] = []
     while f"layers.{len(depths)}.resi_connection1.weight" in state:
         prefix = f"layers.{len(depths)}.residual_group.blocks."
         depths.append(len({key[len(prefix) :].split(".")[0] for key in state if key.startswith(prefix)}))

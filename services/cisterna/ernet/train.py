@@ -193,7 +193,8 @@ def torch_network(network: torch.nn.Module) -> Callable[[NDArray[np.float32]], N
 
     def infer(frames: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.no_grad():
-            return network(torch.from_numpy(frames)).numpy()
+            logits: NDArray[np.float32] = network(torch.from_numpy(frames)).numpy()
+            return logits
 
     return infer
 

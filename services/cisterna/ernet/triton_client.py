@@ -106,7 +106,7 @@ class Triton:
             answer = self._client.infer(model, [tensor], outputs=wanted, client_timeout=timeout_s)
         finally:
             self._in_flight -= 1
-        logits = answer.as_numpy(OUTPUT)
+        logits: NDArray[np.float32] | None = answer.as_numpy(OUTPUT)
         if logits is None:
             raise TritonUnavailable(f"Triton at {self.address} answered without {OUTPUT} for model {model}")
         return logits
