@@ -13,7 +13,7 @@ from rich.table import Table
 
 from cisterna.cli.follow import follow, object_place
 from cisterna.cli.home import Home, UsageError
-from cisterna.cli.submit import start_driver
+from cisterna.cli.submit import driver_command, start_driver
 from cisterna.runs import record
 from cisterna.runs.lease import driver_alive, latest_number
 from cisterna.store import ObjectStore, open_store
@@ -120,7 +120,8 @@ def retry_command(home: Home, store: ObjectStore, run_id: str, wait: bool) -> in
     if driver_alive(store, run_id):
         print(f"{run_id} has a driver at work")
     else:
-        home.addresses()
+        if driver_command() is None:
+            home.addresses()
         record.clear_for_retry(store, run_id)
         before = latest_number(store, run_id)
         if document["state"] in record.FINAL:

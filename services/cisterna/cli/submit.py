@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from rich.table import Table
 
 from cisterna.chunks import Box
 from cisterna.cli.follow import follow
-from cisterna.cli.home import Home, UsageError
+from cisterna.cli.home import Home, Unreachable, UsageError
 from cisterna.cli.progress import ingest_progress
 from cisterna.models import demo_models, install_model
 from cisterna.runs import record
@@ -77,7 +78,8 @@ def submit_command(home: Home, kind: str, args: argparse.Namespace) -> int:
 def submit(home: Home, store: ObjectStore, kind: str, args: argparse.Namespace) -> tuple[str, int | None]:
     """Registers and starts a run; the exit code where it has ended before already."""
     recipe = read_recipe(kind, args.recipe, args.set)
-    home.addresses()  # no services: say so before anything is registered
+    if driver_command() is None:
+        home.addresses()  # no services: say so before anything is registered
     plan = _registered_plan(store, kind, recipe, args)
     document = record.read_run(store, plan.run_id)
     for warning in plan.warnings:
@@ -94,16 +96,33 @@ def submit(home: Home, store: ObjectStore, kind: str, args: argparse.Namespace) 
     return plan.run_id, None
 
 
-def start_driver(home: Home, store_url: str, run_id: str) -> int:
-    """Starts the detached driver process of a run; its log is logs/driver-RUN.log. Returns its pid."""
+def driver_command() -> list[str] | None:
+    """CISTERNA_DRIVER: the command that starts a run's driver elsewhere (k8s/start_run.sh); None: it starts here."""
+    return shlex.split(os.environ.get("CISTERNA_DRIVER", "")) or None
+
+
+def start_driver(home: Home, store_url: str, run_id: str) -> None:
+    """Starts the driver of a run: a detached process here (log: logs/driver-RUN.log), or by CISTERNA_DRIVER.
+
+    Raises Unreachable with the command's own complaint where it does not start one.
+    """
+    elsewhere = driver_command()
+    if elsewhere is not None:
+        try:
+            done = subprocess.run([*elsewhere, run_id], capture_output=True, text=True, timeout=120, check=False)
+        except (OSError, subprocess.TimeoutExpired) as e:
+            raise Unreachable(f"CISTERNA_DRIVER={elsewhere[0]} did not start the driver of {run_id}: {e}") from e
+        if done.returncode:
+            complaint = " ".join(done.stderr.split())
+            raise Unreachable(f"CISTERNA_DRIVER={elsewhere[0]} did not start the driver of {run_id}: {complaint}")
+        return
     home.logs.mkdir(parents=True, exist_ok=True)
     home.addresses()
     with (home.logs / f"driver-{run_id}.log").open("ab") as out:
-        process = subprocess.Popen(
+        subprocess.Popen(
             [sys.executable, "-m", "cisterna.cli.drive", run_id, "--store", store_url],
             stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, env=dict(os.environ),
         )
-    return process.pid
 
 
 def read_recipe(kind: str, path: Path | None, settings: list[str]) -> Recipe:
