@@ -2,7 +2,14 @@
 
 import numpy as np
 import pytest
-from cisterna.ernet.frames import classes_and_confidence, frame_logits, normalise_frame, segment_frame
+from cisterna.ernet.frames import (
+    classes_and_confidence,
+    frame_logits,
+    normalise_frame,
+    resampled_logits,
+    resampling,
+    segment_frame,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -133,3 +140,32 @@ def test_a_raw_frame_becomes_classes(network):
     assert classes.shape == confidence.shape == (21, 30)
     assert set(np.unique(classes)) <= {0, 1, 2, 3}
     assert confidence.min() >= 63  # the best of four classes has at least a quarter
+
+
+def test_frames_near_the_models_pixel_size_are_left_alone():
+    assert resampling((0.108, 0.108), 0.1) == (1.0, 1.0)
+    assert resampling((0.085, 0.12), 0.1) == (1.0, 1.0)
+    assert resampling((0.042, 0.042), 0.1) == pytest.approx((0.42, 0.42))
+    assert resampling((0.1, 0.2), 0.1) == (1.0, 2.0)
+    for wrong in [(0.0, 0.1), (float("nan"), 0.1)]:
+        with pytest.raises(ValueError, match="positive"):
+            resampling(wrong, 0.1)
+
+
+@pytest.mark.parametrize("factors", [(0.42, 0.42), (2.0, 2.0), (0.5, 1.7)])
+def test_resampled_frames_answer_on_their_own_pixels(factors):
+    """A stand-in network that answers the grey value: a smooth frame must come back where it was, at full height."""
+    y, x = np.mgrid[0:90, 0:121]
+    frame = np.exp(-((y - 31.0) ** 2 + (x - 77.0) ** 2) / 400).astype(np.float32)
+    asked = []
+
+    def grey(frames):
+        asked.append(frames.shape[2:])
+        return np.repeat(frames, 4, axis=1)
+
+    logits = resampled_logits(frame, grey, factors)
+    assert logits.shape == (4, 90, 121)
+    expected = [round(n * f) + round(n * f) % 2 for n, f in zip((90, 121), factors, strict=True)]
+    assert asked == [tuple(expected)]
+    assert np.unravel_index(logits[2].argmax(), (90, 121)) == pytest.approx((31, 77), abs=1)
+    assert np.abs(logits[0] - frame).max() < 0.03

@@ -66,7 +66,8 @@ def onnx_difference(
         with torch.no_grad():
             expected = network(torch.from_numpy(frames)).numpy()
         found = session.run([OUTPUT], {INPUT: frames})[0]
-        worst = max(worst, float(np.abs(found - expected).max()) / max(1.0, float(np.abs(expected).max())))
+        size = max(1.0, float(np.abs(expected).max()))
+        worst = max(worst, float(np.abs(found - expected).max()) / size)
     return worst
 
 

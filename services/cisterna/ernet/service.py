@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -14,12 +15,12 @@ from cisterna.chunks import Box
 from cisterna.rpc import metrics
 from cisterna.rpc.errors import TaskError
 from cisterna.rpc.server import Worker, serve
-from cisterna.store import Written
+from cisterna.store import ObjectStore, Written
 from cisterna.store.arrays import read_box, write_block
 from cisterna.v1 import common_pb2, ernet_pb2, ernet_pb2_grpc
 from cisterna.v1.common_pb2 import Reason
 
-from .frames import segment_frame
+from .frames import resampling, segment_frame
 from .triton_client import Triton, TritonRefused, TritonUnavailable
 
 STAGE_VERSION = 1
@@ -38,7 +39,7 @@ class ErnetService(ernet_pb2_grpc.ErnetServiceServicer):
         source = request.input
         box = Box(tuple(source.box.offset), tuple(source.box.shape))
 
-        def read() -> tuple[NDArray[Any], str]:
+        def read() -> tuple[NDArray[Any], tuple[float, float], str]:
             if box.ndim != 3:
                 raise ValueError(f"a block of frames has axes t,y,x; the request's box has {box.ndim}")
             model = self.worker.models(request.model.name, request.model.digest)
@@ -46,12 +47,13 @@ class ErnetService(ernet_pb2_grpc.ErnetServiceServicer):
                 raise ValueError(f"model {model.name} is of family {model.family}; this service runs {FAMILY}")
             if any(source.halo):
                 raise ValueError(f"model {model.name} sees one frame at a time; the halo must be 0, not {source.halo}")
-            return read_box(store, source.array.path, box), str(model.spec["onnx"]["sha256"])
+            factors = resampling(pixel_size_um(store, source.array.path), float(model.spec["pixel_size_um"]))
+            return read_box(store, source.array.path, box), factors, str(model.spec["onnx"]["sha256"])
 
-        def compute(data: tuple[NDArray[Any], str]) -> Maps:
-            frames, onnx_sha256 = data
+        def compute(data: tuple[NDArray[Any], tuple[float, float], str]) -> Maps:
+            frames, factors, onnx_sha256 = data
             network = self.network(request.model.name, onnx_sha256)
-            maps = [segment_frame(frame, request.stack_min, request.stack_max, network) for frame in frames]
+            maps = [segment_frame(frame, request.stack_min, request.stack_max, network, factors) for frame in frames]
             return np.stack([classes for classes, _ in maps]), np.stack([confidence for _, confidence in maps])
 
         def write(maps: Maps) -> tuple[list[Written], dict[str, float]]:
@@ -87,6 +89,17 @@ class ErnetService(ernet_pb2_grpc.ErnetServiceServicer):
                 raise TaskError(Reason.REASON_MODEL_MISMATCH, str(error)) from error
 
         return infer
+
+
+def pixel_size_um(store: ObjectStore, level_path: str) -> tuple[float, float]:
+    """(y, x) of one level of an image of ours, whose OME metadata is in µm."""
+    image, level = level_path.rsplit("/", 1)
+    (multiscale,) = json.loads(store.get(f"{image}/zarr.json"))["attributes"]["ome"]["multiscales"]
+    for dataset in multiscale["datasets"]:
+        if dataset["path"] == level:
+            scale = dataset["coordinateTransformations"][0]["scale"]
+            return float(scale[-2]), float(scale[-1])
+    raise ValueError(f"{image} has no level {level}")
 
 
 def figures(classes: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> dict[str, float]:
