@@ -159,6 +159,21 @@ def test_drain_is_given_time(manifests):
         assert template["spec"]["terminationGracePeriodSeconds"] >= 60, where
 
 
+def test_autoscaling_takes_the_number_of_workers_over():
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed, so the manifests cannot be rendered")
+    scaled = render(Path(__file__).parent / "autoscaled")
+    assert dangling(scaled) == []
+    for target in of_kind(scaled, "ScaledObject"):
+        name = target["metadata"]["name"]
+        assert "replicas" not in named(scaled, "Deployment", name)["spec"]
+        assert f'service="{name.removeprefix("cisterna-")}"' in target["spec"]["triggers"][0]["metadata"]["query"]
+    assert len(of_kind(scaled, "ScaledObject")) == len(PORTS)
+    broken = copy.deepcopy(scaled)
+    of_kind(broken, "ScaledObject")[0]["spec"]["scaleTargetRef"]["name"] = "denoise"
+    assert dangling(broken)
+
+
 def test_no_secret_stands_in_the_manifests(manifests):
     assert of_kind(manifests, "Secret") == []
     config = yaml.safe_dump(of_kind(manifests, "ConfigMap"))
