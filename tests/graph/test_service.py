@@ -1,0 +1,155 @@
+"""The service over a real store and a real channel: parts, tables, refusals, the same bytes twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import grpc
+import numpy as np
+import pytest
+from cisterna.chunks import BlockGrid
+from cisterna.graph import TracingParameters
+from cisterna.graph.frames import trace_frame
+from cisterna.graph.service import STAGE_VERSION, GraphService
+from cisterna.phantoms.er_movie import er_movie
+from cisterna.rpc.errors import failure_of
+from cisterna.rpc.server import ServerConfig, Worker
+from cisterna.store import open_store
+from cisterna.store.arrays import ImageSpec, create_image, write_block
+from cisterna.tables.networks import EDGES, FRAMES, JUNCTIONS, NODES
+from cisterna.v1 import common_pb2, graph_pb2, graph_pb2_grpc
+
+FRAME_COUNT, EDGE = 4, 128
+
+
+@pytest.fixture(scope="module")
+def movie() -> SimpleNamespace:
+    drawn = er_movie(frames=FRAME_COUNT, shape_yx=(EDGE, EDGE), seed=3)
+    classes = drawn.classes.copy()
+    classes[2] = 0  # a frame where nothing was found
+    return SimpleNamespace(classes=classes, confidence=np.full_like(classes, 204), raw=drawn.frames)
+
+
+@pytest.fixture
+def place(tmp_path: Path, movie: SimpleNamespace) -> Iterator[SimpleNamespace]:
+    store = open_store((tmp_path / "store").as_uri())
+    shape, block = movie.classes.shape, (1, EDGE, EDGE)
+    grid = BlockGrid(shape, block)
+    for name, data in vars(movie).items():
+        create_image(store, name, ImageSpec(shape, str(data.dtype), block, "tyx", (1.0, 0.1, 0.1)))
+        for index in range(grid.blocks):
+            write_block(store, f"{name}/0", grid.box(index), data[grid.box(index).slices])
+    server = grpc.server(ThreadPoolExecutor(4))
+    worker = Worker(ServerConfig("graph", "", "", "", "", "cpu", 1, 3), store, "cpu", lambda: None)
+    graph_pb2_grpc.add_GraphServiceServicer_to_server(GraphService(worker), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield SimpleNamespace(store=store, stub=graph_pb2_grpc.GraphServiceStub(channel), grid=grid)
+    server.stop(None).wait()
+
+
+def task(stage: str, block: int = 0, key: str = "k", version: int = STAGE_VERSION) -> common_pb2.TaskRef:
+    return common_pb2.TaskRef(stage=stage, stage_version=version, stage_key=key, block_index=block, attempt=1)
+
+
+def trace(place: SimpleNamespace, block: int, key: str = "k", **changes: object) -> graph_pb2.TraceFramesRequest:
+    box = place.grid.box(block)
+    proto = common_pb2.Box(offset=box.offset, shape=box.shape)
+    fields = {
+        name: common_pb2.ChunkRef(array=common_pb2.ArrayRef(path=f"{name}/0"), box=proto)
+        for name in ("classes", "confidence", "raw")
+    }
+    fields |= {
+        "task": task("graph-trace", block, key),
+        "parts": common_pb2.ArrayRef(path=f"stages/graph-trace/{key}/parts"),
+        "pixel_size_um": [0.1, 0.1],
+        "frame_interval_s": 2.0,
+        "tracing_json": "{}",
+    }
+    return graph_pb2.TraceFramesRequest(**(fields | changes))
+
+
+def summarise(place: SimpleNamespace, key: str = "k", tracking: str = "{}") -> graph_pb2.SummariseMovieRequest:
+    return graph_pb2.SummariseMovieRequest(
+        task=task("graph-summary", 0, key),
+        parts=common_pb2.ArrayRef(path=f"stages/graph-trace/{key}/parts"),
+        blocks=place.grid.blocks,
+        output=common_pb2.ArrayRef(path=f"stages/graph-summary/{key}/tables"),
+        pixel_size_um=[0.1, 0.1],
+        frame_interval_s=2.0,
+        tracking_json=tracking,
+    )
+
+
+def tables(place: SimpleNamespace, key: str) -> dict[str, bytes]:
+    folder = f"stages/graph-summary/{key}/tables"
+    return {t.name: place.store.get(f"{folder}/{t.name}.parquet") for t in (FRAMES, NODES, EDGES, JUNCTIONS)}
+
+
+def test_a_movie_becomes_four_tables(place: SimpleNamespace, movie: SimpleNamespace):
+    for block in range(place.grid.blocks):
+        assert place.stub.TraceFrames(trace(place, block)).outcome == common_pb2.OUTCOME_COMPUTED
+    assert place.stub.SummariseMovie(summarise(place)).outcome == common_pb2.OUTCOME_COMPUTED
+    files = tables(place, "k")
+    frames = FRAMES.from_parquet_bytes(files["frames"])
+    nodes = NODES.from_parquet_bytes(files["nodes"])
+    edges = EDGES.from_parquet_bytes(files["edges"])
+    junctions = JUNCTIONS.from_parquet_bytes(files["junctions"])
+    assert frames["time_s"].tolist() == [0.0, 2.0, 4.0, 6.0]
+    _, first = trace_frame(movie.classes[0], movie.confidence[0], movie.raw[0], 0, [0.1, 0.1], 2.0, TracingParameters())
+    assert frames.iloc[0].to_dict() == first.frames.iloc[0].to_dict()
+    assert frames["mean_confidence"][0] == pytest.approx(0.8)
+    empty = frames.iloc[2]
+    assert (empty["nodes"], empty["edges"], empty["er_share_of_image"]) == (0, 0, 0)
+    assert np.isnan(empty["tubule_share"])
+    assert empty["snr_flag"] == "snr_not_applicable"
+    for row in edges[edges["frame"].isin([0, 3])].head(40).itertuples():
+        start = nodes[(nodes["frame"] == row.frame) & (nodes["node_id"] == row.node_a)]
+        np.testing.assert_allclose(row.path_yx_um[:2], start[["y_um", "x_um"]].to_numpy()[0], atol=1e-4)
+    tracked = nodes.query("junction_id > 0")
+    assert set(tracked["kind"]) == {"junction"}
+    assert set(tracked["junction_id"]) == set(junctions["junction_id"])
+    # The empty frame is bridged by the gap of one frame.
+    assert (junctions["last_frame"] == 3).sum() > 0.7 * (nodes.query("frame == 0")["kind"] == "junction").sum()
+
+
+def test_the_same_movie_gives_the_same_bytes(place: SimpleNamespace):
+    for key, blocks in (("a", [0, 1, 2, 3]), ("b", [3, 1, 0, 2])):
+        for block in blocks:
+            place.stub.TraceFrames(trace(place, block, key))
+        place.stub.SummariseMovie(summarise(place, key))
+    assert tables(place, "a") == tables(place, "b")
+    assert place.stub.TraceFrames(trace(place, 0, "a")).outcome == common_pb2.OUTCOME_CACHED
+
+
+def test_requests_that_cannot_be_done_say_why(place: SimpleNamespace):
+    def refusal(call: object) -> tuple[str, str]:
+        with pytest.raises(grpc.RpcError) as error:
+            call()  # type: ignore[operator]
+        failure = failure_of(error.value)
+        return failure.reason_name, failure.message
+
+    stub = place.stub
+    reason, message = refusal(lambda: stub.TraceFrames(trace(place, 0, tracing_json='{"spur": 3}')))
+    assert reason == "BAD_REQUEST"
+    assert "unknown key spur" in message
+    assert refusal(lambda: stub.TraceFrames(trace(place, 0, pixel_size_um=[0.0, 0.1])))[0] == "BAD_REQUEST"
+    assert (
+        refusal(lambda: stub.TraceFrames(trace(place, 0, task=task("graph-trace", 0, "k", 99))))[0] == "STAGE_VERSION"
+    )
+    other = common_pb2.ChunkRef(array=common_pb2.ArrayRef(path="nothing/0"), box=trace(place, 0).classes.box)
+    assert refusal(lambda: stub.TraceFrames(trace(place, 0, classes=other)))[0] == "MISSING_INPUT"
+    assert refusal(lambda: stub.SummariseMovie(summarise(place, "untraced")))[0] == "MISSING_INPUT"
+    place.store.put("stages/graph-trace/torn/parts/00000000.npz", b"no archive")
+    assert refusal(lambda: stub.SummariseMovie(summarise(place, "torn")))[0] == "CORRUPT_CHUNK"
+
+
+def test_the_service_needs_no_torch():
+    code = "import sys, cisterna.graph.service; sys.exit('torch' in sys.modules or 'numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
