@@ -76,7 +76,8 @@ def check(text):
 
 def by_label(text):
     found = re.findall(
-        r'<span class="value"><data value="([^"]*)">[^<]*</data></span><span class="label">(?:<i [^>]*></i>)?([^<]*)', text
+        r'<span class="value"><data value="([^"]*)">[^<]*</data></span><span class="label">(?:<i [^>]*></i>)?([^<]*)',
+        text,
     )
     return {label: value for value, label in found}
 
@@ -120,7 +121,7 @@ def test_volume_tables_equal_the_rows_they_come_from(volume_html, volume):
 
 
 def test_long_tables_say_that_they_are_cut(make, volume):
-    page = check(render_volume_report(make.volume_data(volume, first_sites=5)))
+    page = check(render_volume_report(make.volume_data(volume, planes=[], first_sites=5)))
     assert len(page.tables[f"Sites 1 to 5 of {len(volume.sites)}"]) == 6
 
 
@@ -132,8 +133,18 @@ def test_warnings_come_before_numbers_and_are_said_once(volume_html):
 
 
 def test_models_that_are_not_demonstrations_bring_no_warning(make, volume):
-    models = {"asem-2631": {"family": "asem", "class": "copi", "digest": "0123456789abcdef" * 4, "licence": "CC0-1.0", "demo": False}}
-    text = render_volume_report(make.volume_data(volume, run=make.document(models=models, warnings=[], notes=[])))
+    models = {
+        "asem-2631": {
+            "family": "asem",
+            "class": "copi",
+            "digest": "0123456789abcdef" * 4,
+            "licence": "CC0-1.0",
+            "demo": False,
+        }
+    }
+    text = render_volume_report(
+        make.volume_data(volume, planes=[], run=make.document(models=models, warnings=[], notes=[]))
+    )
     assert "phantoms only" not in text
     assert "Read this first" not in text
     assert check(text).tables["Models"][1][:5] == ["asem-2631", "asem", "copi", "0123456789abcdef", "CC0-1.0"]
@@ -142,7 +153,7 @@ def test_models_that_are_not_demonstrations_bring_no_warning(make, volume):
 def test_a_degraded_run_lists_its_blocks_and_what_was_skipped(make, volume):
     lost = [{"stage": "segment-copi", "block": n, "reason": "CORRUPT_CHUNK"} for n in range(20)]
     run = make.document(state="DEGRADED", quarantined=lost, skipped=["eres-sites"])
-    page = check(text := render_volume_report(make.volume_data(volume, run=run)))
+    page = check(text := render_volume_report(make.volume_data(volume, planes=[], run=run)))
     assert text.index("DEGRADED") < text.index("What was found")
     assert "Not computed: eres-sites." in text
     assert "… and 8 more" in text
@@ -150,7 +161,9 @@ def test_a_degraded_run_lists_its_blocks_and_what_was_skipped(make, volume):
 
 
 def test_a_failed_run_gives_its_error(make, volume):
-    text = render_volume_report(make.volume_data(volume, run=make.document(state="FAILED", error="the store is <full>")))
+    text = render_volume_report(
+        make.volume_data(volume, planes=[], run=make.document(state="FAILED", error="the store is <full>"))
+    )
     assert "the store is &lt;full&gt;" in text
     assert 'role="alert"' in text
 
@@ -159,14 +172,16 @@ def test_text_from_outside_is_escaped(make, volume):
     evil = "<script>alert(1)</script>"
     sites = volume.sites.assign(reason=evil)
     run = make.document(acquisition=evil, notes=[evil + " `code`"], parameters={evil: evil}, versions={evil: "1"})
-    text = render_volume_report(make.volume_data(volume, run=run, sites=sites))
+    text = render_volume_report(make.volume_data(volume, planes=[], run=run, sites=sites))
     check(text)
     assert "<code>code</code>" in text
 
 
 def test_an_empty_volume_gives_a_whole_report(make, volume):
     empty = {"objects": volume.objects.iloc[:0], "sites": volume.sites.iloc[:0], "links": volume.links.iloc[:0]}
-    text = render_volume_report(make.volume_data(volume, planes=[], er_projection=None, er_volume_share=None, chance_near_er=None, **empty))
+    text = render_volume_report(
+        make.volume_data(volume, planes=[], er_projection=None, er_volume_share=None, chance_near_er=None, **empty)
+    )
     check(text)
     assert set(by_label(text).values()) == {"0"}
     assert "No group of vesicles and no tubular object was found" in text
@@ -174,7 +189,7 @@ def test_an_empty_volume_gives_a_whole_report(make, volume):
 
 def test_no_vesicle_near_the_er_is_said_in_words(make, volume):
     far = volume.objects.assign(er_distance_nm=np.inf)
-    text = render_volume_report(make.volume_data(volume, objects=far))
+    text = render_volume_report(make.volume_data(volume, planes=[], objects=far))
     check(text)
     assert f"0 of {(far['class'] == 'copi').sum()} vesicles lie within 120 nm" in text
 
@@ -202,15 +217,15 @@ def test_movie_report_is_self_contained_and_its_means_are_the_tables(movie_html,
 
 def test_frames_below_the_gate_are_counted_in_the_warnings(make, movie):
     low = movie.frames.assign(snr_power=np.where(movie.frames["frame"] < 3, 4.9, 5.0))
-    text = render_movie_report(make.movie_data(movie, frames=low))
+    text = render_movie_report(make.movie_data(movie, views=[], frames=low))
     assert f"3 of {len(low)} frames have an SNR below 5" in text
-    fine = render_movie_report(make.movie_data(movie, frames=movie.frames.assign(snr_power=5.0)))
+    fine = render_movie_report(make.movie_data(movie, views=[], frames=movie.frames.assign(snr_power=5.0)))
     assert "have an SNR below" not in fine
 
 
 def test_snr_that_does_not_apply_is_no_warning(make, movie):
     frames = movie.frames.assign(snr_power=np.nan, snr_flag="snr_not_applicable")
-    text = render_movie_report(make.movie_data(movie, frames=frames))
+    text = render_movie_report(make.movie_data(movie, views=[], frames=frames))
     check(text)
     assert "have an SNR below" not in text
     assert "Not applicable" in text
@@ -218,19 +233,27 @@ def test_snr_that_does_not_apply_is_no_warning(make, movie):
 
 def test_one_frame_without_any_network(make):
     one = make.movie(count=1, size=64)
-    undefined = {name: np.nan for name in ("density", "degree_assortativity", "transitivity", "categorical_assortativity")}
-    frames = one.frames.assign(nodes=0, edges=0, **undefined, **{f"degree_{d}": 0 for d in range(6)}, degree_6_or_more=0)
+    undefined = {
+        name: np.nan for name in ("density", "degree_assortativity", "transitivity", "categorical_assortativity")
+    }
+    frames = one.frames.assign(
+        nodes=0, edges=0, **undefined, **{f"degree_{d}": 0 for d in range(6)}, degree_6_or_more=0
+    )
     text = render_movie_report(
-        make.movie_data(one, frames=frames, nodes=one.nodes.iloc[:0], edges=one.edges.iloc[:0], junctions=one.junctions.iloc[:0])
+        make.movie_data(
+            one, frames=frames, nodes=one.nodes.iloc[:0], edges=one.edges.iloc[:0], junctions=one.junctions.iloc[:0]
+        )
     )
     check(text)
-    assert "1 frame, one every 1.5 s" in text
+    assert "One frame." in text
     assert "No junction was followed" in text
 
 
 def test_all_metrics_undefined(make, movie):
     numbers = movie.frames.select_dtypes("float64").columns.drop("time_s")
-    text = render_movie_report(make.movie_data(movie, frames=movie.frames.assign(**dict.fromkeys(numbers, np.nan))))
+    text = render_movie_report(
+        make.movie_data(movie, views=[], frames=movie.frames.assign(**dict.fromkeys(numbers, np.nan)))
+    )
     page = check(text)
     rows = {row[0]: row[1:] for row in page.tables["Metrics over the frames in which they are defined"]}
     assert rows["degree_assortativity"] == ["0", "–", "–", "–"]
@@ -243,7 +266,7 @@ def test_a_movie_of_which_nothing_was_measured(make, movie):
 
 def test_junctions_whose_end_nobody_saw(make, movie):
     junctions = movie.junctions.assign(censored=True)
-    assert "no end was seen" in render_movie_report(make.movie_data(movie, junctions=junctions))
+    assert "no end was seen" in render_movie_report(make.movie_data(movie, views=[], junctions=junctions))
 
 
 def test_the_same_data_gives_the_same_bytes(make, movie):

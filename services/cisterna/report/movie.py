@@ -61,9 +61,8 @@ def render_movie_report(data: MovieReportData) -> str:
     ]
     pixel = " × ".join(f"{1000 * p:g}" for p in data.pixel_size_um) + " nm"
     size = " × ".join(f"{n * p:.3g}" for n, p in zip(data.shape[1:], data.pixel_size_um, strict=True)) + " µm (y × x)"
-    lead = (
-        f"{number(data.shape[0])} frame{'s' * (data.shape[0] != 1)} of {size}, one every {data.frame_interval_s:g} s."
-    )
+    count = data.shape[0]
+    lead = "One frame." if count == 1 else f"{number(count)} frames, one every {data.frame_interval_s:g} s."
     page = Page(
         title="ER network", subject="ER movie", run=data.run, lead=lead, warnings=[*run_warnings(data.run), *_snr_warning(data)],
         sections=[*sections, provenance(data.run)],
