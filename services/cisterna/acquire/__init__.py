@@ -1,0 +1,16 @@
+"""Readers and ingest: from microscope files to an acquisition in the store."""
+
+from cisterna.acquire.existing import ExistingArray, ingest_existing
+from cisterna.acquire.ingest import Acquisition, ingest_movie, ingest_volume
+from cisterna.acquire.readers import open_source
+from cisterna.acquire.source import UnusableInput
+
+__all__ = [
+    "Acquisition",
+    "ExistingArray",
+    "UnusableInput",
+    "ingest_existing",
+    "ingest_movie",
+    "ingest_volume",
+    "open_source",
+]
