@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "ceph"))
+for folder in ("ceph", "runs"):
+    sys.path.insert(0, str(Path(__file__).parent / folder))
 
 # A busy machine is no failure: timings live in tests/bench.
 hypothesis.settings.register_profile("cisterna", deadline=None, derandomize=True)

@@ -269,6 +269,7 @@ class Driver:
     def _succeeded(self, p: _Progress, block: int, reply: Any, seconds: float) -> None:
         self.windows[p.stage.service].succeeded()
         p.waiting.discard(block)
+        p.flying.pop(block, None)  # a second, slower call of the block is not waited for
         p.done.add(block)
         if reply.outcome == Outcome.OUTCOME_COMPUTED:
             self._computed += 1

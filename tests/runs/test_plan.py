@@ -1,0 +1,138 @@
+"""Plans: the same work has the same keys, other work has others, and blocks wait for what they read."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from acquisitions import install_models, movie, volume
+from cisterna.runs.plan import Plan, UsedArray, make_plan
+from cisterna.runs.recipes import Recipe, RecipeError, parse_recipe
+from cisterna.runs.stages import VERSIONS
+from cisterna.store import ObjectStore, open_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ObjectStore:
+    store = open_store("memory://")
+    install_models(store, tmp_path_factory.mktemp("models"))
+    return store
+
+
+def recipe(text: str = "", kind: str = "fibsem") -> Recipe:
+    return parse_recipe(text, kind)
+
+
+def keys(plan: Plan) -> dict[str, str]:
+    return {s.name: s.key for s in plan.stages}
+
+
+def changed(a: Plan, b: Plan) -> set[str]:
+    return {n for n, k in keys(a).items() if keys(b).get(n) != k}
+
+
+def test_the_same_submission_is_the_same_run(store: ObjectStore) -> None:
+    assert make_plan(store, recipe(), volume()).run_id == make_plan(store, recipe(), volume()).run_id
+
+
+def test_another_link_distance_is_another_run_that_repeats_only_the_site_rules(store: ObjectStore) -> None:
+    a, b = (make_plan(store, recipe(t), volume()) for t in ("", "eres: {rules: {link_nm: 40.0}}"))
+    assert a.run_id != b.run_id
+    assert changed(a, b) == {"eres-measure", "eres-sites"}
+
+
+def test_another_threshold_repeats_the_objects_of_its_class(store: ObjectStore) -> None:
+    a, b = (make_plan(store, recipe(t), volume()) for t in ("", "eres: {thresholds: {ccv: 0.9}}"))
+    assert changed(a, b) == {n for n in keys(a) if n.startswith("eres-") and "ccv" in n}
+
+
+def test_another_acquisition_repeats_everything(store: ObjectStore) -> None:
+    a, b = make_plan(store, recipe(), volume()), make_plan(store, recipe(), replace(volume(), identity="other"))
+    assert changed(a, b) == set(keys(a))
+
+
+def test_segmenting_denoised_voxels_waits_for_the_halo(store: ObjectStore) -> None:
+    plan = make_plan(store, recipe("segment: {input: denoised}"), volume((200, 64, 64)))
+    needs = plan.stage("segment-er").needs
+    assert [n.stage for n in needs] == ["denoise"]
+    assert needs[0].blocks(0) == [0, 1], "a block of 64 with context 47 reaches into its neighbour"
+    assert make_plan(store, recipe(), volume()).stage("segment-er").needs == ()
+
+
+def test_a_used_array_takes_the_place_of_a_model(store: ObjectStore) -> None:
+    uses = {"er": UsedArray("acquisitions/v/uses/x/probability.ome.zarr", "x", "er.zarr")}
+    plan = make_plan(store, recipe(), volume(), uses)
+    assert "segment-er" not in keys(plan)
+    assert (
+        plan.stage("eres-label-er").request(0, 1).probability.array.path
+        == "acquisitions/v/uses/x/probability.ome.zarr/0"
+    )
+    assert plan.run_id != make_plan(store, recipe(), volume()).run_id
+
+
+def test_both_detectors_are_denoised_and_their_mean_is_segmented(store: ObjectStore) -> None:
+    plan = make_plan(store, recipe(), volume(detectors=("esb", "inlens")))
+    request = plan.stage("denoise").request(0, 1)
+    assert [i.array.path for i in request.inputs] == [
+        "acquisitions/v/esb.ome.zarr/0",
+        "acquisitions/v/inlens.ome.zarr/0",
+    ]
+    assert len(request.intensity) == 2
+    assert plan.stage("segment-er").request(0, 1).input.array.path == "acquisitions/v/raw.ome.zarr/0"
+
+
+def test_every_stage_follows_what_it_needs_and_needs_exist(store: ObjectStore) -> None:
+    for plan in (make_plan(store, recipe(), volume()), make_plan(store, recipe("", "er-movie"), movie())):
+        seen: dict[str, int] = {}
+        for stage in plan.stages:
+            for need in stage.needs:
+                for block in range(stage.blocks):
+                    assert all(0 <= b < seen[need.stage] for b in need.blocks(block))
+            seen[stage.name] = stage.blocks
+            request = stage.request(stage.blocks - 1, 2)
+            assert (request.task.stage_key, request.task.attempt) == (stage.key, 2)
+            assert request.ByteSize() < 4096, "requests carry references, never voxels"
+
+
+def test_the_models_validated_threshold_is_the_default(store: ObjectStore) -> None:
+    assert make_plan(store, recipe(), volume()).stage("eres-label-er").request(0, 1).threshold == 102
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("segment: {models: {er: demo-asem-er, copi: demo-asem-copi}}", "class tubular_eres has neither a model"),
+        ("segment: {models: {er: absent, copi: demo-asem-copi, tubular_eres: demo-asem-copi}}", "not in the store"),
+        ("denoise: {model: demo-asem-er}", "needs one of family fastfib"),
+    ],
+)
+def test_a_recipe_that_cannot_be_followed_says_why(store: ObjectStore, text: str, says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        make_plan(store, recipe(text), volume())
+
+
+def test_a_recipe_for_the_other_kind_is_refused(store: ObjectStore) -> None:
+    with pytest.raises(RecipeError, match="er-movie for movies"):
+        make_plan(store, recipe(), movie())
+
+
+def test_warnings_name_demo_models_and_foreign_voxels(store: ObjectStore) -> None:
+    warnings = make_plan(store, recipe(), volume(voxel_nm=10.0)).warnings
+    assert any("phantoms only" in w for w in warnings)
+    assert any("10 × 10 × 10" in w for w in warnings)
+    assert not any("×" in w for w in make_plan(store, recipe(), volume()).warnings)
+
+
+@pytest.mark.parametrize("service", ["denoise", "segment", "ernet", "graph"])
+def test_driver_and_services_agree_on_stage_versions(service: str) -> None:
+    module = importlib.import_module(f"cisterna.{service}.service")
+    stage = "graph-trace" if service == "graph" else service
+    assert VERSIONS[stage] == module.STAGE_VERSION
+
+
+def test_output_folders_never_collide(store: ObjectStore, tmp_path: Path) -> None:
+    plan = make_plan(store, recipe(), volume())
+    paths = [i.path for i in plan.images] + [s.folder for s in plan.stages]
+    assert len(set(paths)) == len(paths)
