@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
@@ -39,7 +39,7 @@ class ErnetService(ernet_pb2_grpc.ErnetServiceServicer):
         source = request.input
         box = Box(tuple(source.box.offset), tuple(source.box.shape))
 
-        def read() -> tuple[NDArray[Any], tuple[float, float], str]:
+        def read() -> tuple[NDArray[Any], tuple[float, float], Mapping[str, Any]]:
             if box.ndim != 3:
                 raise ValueError(f"a block of frames has axes t,y,x; the request's box has {box.ndim}")
             model = self.worker.models(request.model.name, request.model.digest)
@@ -48,11 +48,11 @@ class ErnetService(ernet_pb2_grpc.ErnetServiceServicer):
             if any(source.halo):
                 raise ValueError(f"model {model.name} sees one frame at a time; the halo must be 0, not {source.halo}")
             factors = resampling(pixel_size_um(store, source.array.path), float(model.spec["pixel_size_um"]))
-            return read_box(store, source.array.path, box), factors, str(model.spec["onnx"]["sha256"])
+            return read_box(store, source.array.path, box), factors, model.spec["onnx"]
 
-        def compute(data: tuple[NDArray[Any], tuple[float, float], str]) -> Maps:
-            frames, factors, onnx_sha256 = data
-            network = self.network(request.model.name, onnx_sha256)
+        def compute(data: tuple[NDArray[Any], tuple[float, float], Mapping[str, Any]]) -> Maps:
+            frames, factors, entry = data
+            network = self.network(request.model.name, entry)
             maps = [segment_frame(frame, request.stack_min, request.stack_max, network, factors) for frame in frames]
             return np.stack([classes for classes, _ in maps]), np.stack([confidence for _, confidence in maps])
 
@@ -78,10 +78,15 @@ class ErnetService(ernet_pb2_grpc.ErnetServiceServicer):
     def DownsampleBlock(self, request: common_pb2.DownsampleBlockRequest, context: grpc.ServicerContext) -> Any:
         return self.worker.downsample(context, request)
 
-    def network(self, model: str, onnx_sha256: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    def network(self, model: str, entry: Mapping[str, Any]) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+        """The model as a callable; `entry` is the `onnx` of its model.json (file, sha256)."""
+
+        def onnx() -> bytes:
+            return self.worker.store.get(f"models/{model}/{entry['file']}")
+
         def infer(frames: NDArray[np.float32]) -> NDArray[np.float32]:
             try:
-                return self.triton.infer(model, frames, onnx_sha256)
+                return self.triton.infer(model, frames, entry["sha256"], onnx)
             except TritonUnavailable as error:
                 metrics.TRITON_HEALTHY.labels("ernet").set(0)
                 raise TaskError(Reason.REASON_TRITON_UNAVAILABLE, str(error), retry_after_s=1.0) from error

@@ -6,9 +6,12 @@ inference, and a dead or unknown model is loaded again (the server runs under ex
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import random
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,12 +19,13 @@ import tritonclient.grpc as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from .triton_config import DIGEST_PARAMETER, INPUT, OUTPUT
+from .triton_config import DIGEST_PARAMETER, INPUT, OUTPUT, pushed_config
 
 LIVE_TIMEOUT_S = 2.0
 CANARY_TIMEOUT_S = 30.0  # it may stand behind a whole frame
 LOAD_TIMEOUT_S = 60.0
 LOAD_ROUNDS = 4
+LOAD_JITTER_S = 0.5
 INFER_TIMEOUT_S = 30.0
 INFER_TIMEOUT_S_PER_MEGAPIXEL = 150.0  # the full network takes about 50 s for one on one CPU core
 CANARY_EDGE_PX = 16
@@ -46,35 +50,41 @@ class Triton:
         self._reload = threading.Lock()
         self._checked: dict[str, str] = {}  # model → digest of its ONNX as the server's configuration names it
         self._used: set[str] = set()
+        self._sources: dict[str, tuple[str, Callable[[], bytes]]] = {}
         self._in_flight = 0
 
     def close(self) -> None:
         self._client.close()
 
-    def infer(self, model: str, frames: NDArray[np.float32], onnx_sha256: str | None = None) -> NDArray[np.float32]:
+    def infer(
+        self,
+        model: str,
+        frames: NDArray[np.float32],
+        onnx_sha256: str | None = None,
+        onnx: Callable[[], bytes] | None = None,
+    ) -> NDArray[np.float32]:
         """(N, 1, H, W) float32 → logits (N, 4, H, W).
 
         `onnx_sha256`: digest of the ONNX file meant; TritonRefused when the server's model of that name is another.
-        A dead worker or a model not loaded is loaded again, once, before TritonUnavailable is raised.
+        A dead worker or a model not loaded is loaded again before TritonUnavailable is raised: from the server's
+        repository, or, where that has no such model, from the bytes that `onnx` gives (both digests must agree).
         """
         self._used.add(model)
+        if onnx is not None and onnx_sha256 is not None:
+            self._sources[model] = (onnx_sha256, onnx)
         timeout_s = INFER_TIMEOUT_S + INFER_TIMEOUT_S_PER_MEGAPIXEL * frames.size / 1e6
-        try:
-            if onnx_sha256 is not None:
-                self._check_digest(model, onnx_sha256)
-            return self._infer(model, frames, timeout_s)
-        except InferenceServerException as error:
-            if not curable(error):
-                self._checked.pop(model, None)  # the server may come back with another repository
-                raise told(error, self.address, model) from error
-            log.warning("Triton at %s: %s; loading model %s again", self.address, error.message(), model)
-        self._load_again(model)
-        try:
-            if onnx_sha256 is not None:
-                self._check_digest(model, onnx_sha256)
-            return self._infer(model, frames, timeout_s)
-        except InferenceServerException as error:
-            raise told(error, self.address, model) from error
+        for attempt in range(LOAD_ROUNDS):
+            try:
+                if onnx_sha256 is not None:
+                    self._check_digest(model, onnx_sha256)
+                return self._infer(model, frames, timeout_s)
+            except InferenceServerException as error:
+                if not curable(error) or attempt + 1 == LOAD_ROUNDS:
+                    self._checked.pop(model, None)  # the server may come back with another repository
+                    raise told(error, self.address, model) from error
+                log.warning("Triton at %s: %s; loading model %s again", self.address, first_line(error), model)
+            self._load_again(model)
+        raise AssertionError("the last round answers or raises")
 
     def healthy(self) -> bool:
         """True when the server answers a small inference with every model used so far (or, at first, that it has).
@@ -92,7 +102,7 @@ class Triton:
             }
             for model in sorted(models):
                 self._canary_or_load(model)
-        except (InferenceServerException, TritonUnavailable) as error:
+        except (InferenceServerException, TritonUnavailable, TritonRefused) as error:
             log.warning("Triton at %s is not healthy: %s", self.address, error)
             return False
         return True
@@ -127,7 +137,9 @@ class Triton:
             self._checked.pop(model, None)
             failure: InferenceServerException | None = None
             # Other processes use this server too: what one has just loaded another may take away, hence the rounds.
+            # A random moment's wait lets one of them go first; the others then find the model back, or being loaded.
             for _ in range(LOAD_ROUNDS):
+                time.sleep(random.uniform(0, LOAD_JITTER_S))
                 try:
                     self._canary(model)
                     return
@@ -139,15 +151,31 @@ class Triton:
                     # Loading a model whose files are unchanged does nothing, dead worker or not: it has to go first.
                     if dead_worker(failure):
                         self._client.unload_model(model, client_timeout=LOAD_TIMEOUT_S)
-                    self._client.load_model(model, client_timeout=LOAD_TIMEOUT_S)
+                    self._load(model)
                 except InferenceServerException as error:
                     failure = error
-                    time.sleep(0.2)
             assert failure is not None
             raise TritonUnavailable(
                 f"Triton at {self.address} cannot load model {model}: {first_line(failure)}; "
                 "is it in the server's model repository?"
             ) from failure
+
+    def _load(self, model: str) -> None:
+        """From the server's repository, else by sending the ONNX file."""
+        try:
+            self._client.load_model(model, client_timeout=LOAD_TIMEOUT_S)
+        except InferenceServerException as error:
+            if model not in self._sources or unreachable(error):
+                raise
+            digest, onnx = self._sources[model]
+            data = onnx()
+            if hashlib.sha256(data).hexdigest() != digest:
+                raise TritonRefused(f"the ONNX file of model {model} is not the one its model.json names") from error
+            log.info("Triton at %s has no model %s in its repository; sending it", self.address, model)
+            config = pushed_config(model, digest)
+            self._client.load_model(
+                model, config=config, files={"file:1/model.onnx": data}, client_timeout=LOAD_TIMEOUT_S
+            )
 
     def _check_digest(self, model: str, onnx_sha256: str) -> None:
         if model not in self._checked:
@@ -170,6 +198,10 @@ def curable(error: InferenceServerException) -> bool:
         or "is not ready" in message
         or "no available versions" in message
     )
+
+
+def unreachable(error: InferenceServerException) -> bool:
+    return any(code in str(error.status() or "") for code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"))
 
 
 def dead_worker(error: InferenceServerException) -> bool:

@@ -7,6 +7,8 @@ byte-identical however its frames arrived.
 
 from __future__ import annotations
 
+import json
+
 INPUT = "frames"  # FP32 (N, 1, H, W), H and W even, in [0, 1]
 OUTPUT = "logits"  # FP32 (N, 4, H, W)
 DIGEST_PARAMETER = "onnx_sha256"
@@ -42,6 +44,20 @@ def cluster_config(name: str, onnx_sha256: str, classes: int = 4) -> str:
 def local_config(name: str, onnx_sha256: str, classes: int = 4) -> str:
     """configs/local.pbtxt (`--model-config-name=local`): CPU, one thread, one frame a time."""
     return _head(name, onnx_sha256, classes, 1) + _LOCAL
+
+
+def pushed_config(name: str, onnx_sha256: str, classes: int = 4) -> str:
+    """The configuration, as JSON, that goes with a model sent to a running server; the server chooses the device."""
+    return json.dumps(
+        {
+            "name": name,
+            "backend": "onnxruntime",
+            "max_batch_size": 1,
+            "input": [{"name": INPUT, "data_type": "TYPE_FP32", "dims": [1, -1, -1]}],
+            "output": [{"name": OUTPUT, "data_type": "TYPE_FP32", "dims": [classes, -1, -1]}],
+            "parameters": {DIGEST_PARAMETER: {"string_value": onnx_sha256}},
+        }
+    )
 
 
 def _head(name: str, onnx_sha256: str, classes: int, batch: int) -> str:
