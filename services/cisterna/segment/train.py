@@ -21,6 +21,7 @@ SETTINGS = (
     "iterations",
     "learning_rate",
     "final_learning_rate",
+    "warm_up",
     "weight_decay",
     "balance",
     "foreground_share",
@@ -37,10 +38,11 @@ def demo_settings(classes: tuple[str, ...] = DEMO_CLASSES) -> TrainingSettings:
         classes,
         num_fmaps=8,
         convolutions="padded",
-        patch=96,
+        patch=64,
         iterations=2000,
-        learning_rate=3e-3,
-        final_learning_rate=1e-4,
+        learning_rate=2e-3,
+        final_learning_rate=5e-5,
+        warm_up=60,
         weight_decay=0.0,
         balance=0.5,
         precision="bfloat16",
@@ -73,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--iterations", type=int, help="(100000)")
     how.add_argument("--learning-rate", type=float, help="(3e-5)")
     how.add_argument("--final-learning-rate", type=float, help="fall to this along half a cosine (constant)")
+    how.add_argument("--warm-up", type=int, help="iterations over which the rate rises (0)")
     how.add_argument("--weight-decay", type=float, help="(3e-5)")
     how.add_argument("--balance", type=float, help="1: classes weigh the same in a block, 0: voxels do (1)")
     how.add_argument("--foreground-share", type=float, help="of patches centred on a class (0.8)")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import pickle
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from cisterna.segment.shared_trunk import SharedAsem
 from cisterna.segment.training_volumes import LabelledVolume, draw_patch
 from cisterna.segment.unet import CONTEXT, SMALLEST_INPUT, STRIDE
 
-PADDED_TRIM = 16
+PADDED_TRIM = 8
 """Voxels per side of a padded patch that do not count: there the padding is felt most."""
 
 
@@ -42,6 +41,7 @@ class TrainingSettings:
     iterations: int = 100_000
     learning_rate: float = 3e-5
     final_learning_rate: float | None = None
+    warm_up: int = 0
     weight_decay: float = 3e-5
     balance: float = 1.0
     foreground_share: float = 0.8
@@ -68,12 +68,13 @@ class TrainingSettings:
         return CONTEXT if self.convolutions == "valid" else PADDED_TRIM
 
     def rate(self, iteration: int) -> float:
-        """Learning rate: constant, or falling along half a cosine to ``final_learning_rate``."""
+        """Learning rate: rising over ``warm_up`` iterations, then constant or falling along half a cosine."""
+        start = min(1.0, (iteration + 1) / self.warm_up) if self.warm_up else 1.0
         if self.final_learning_rate is None:
-            return self.learning_rate
+            return start * self.learning_rate
         done = min(1.0, iteration / self.iterations)
         span = self.learning_rate - self.final_learning_rate
-        return self.final_learning_rate + span * (1 + math.cos(math.pi * done)) / 2
+        return start * (self.final_learning_rate + span * (1 + math.cos(math.pi * done)) / 2)
 
 
 @dataclass
@@ -123,7 +124,7 @@ def resume(path: Path, settings: TrainingSettings, device: str | torch.device = 
     try:
         content = torch.load(path, map_location=device, weights_only=True)
         before = json.loads(content["settings"])
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # damaged bytes fail in whatever way the reader meets them first
         raise ValueError(f"{path} is not a state file of this training ({type(error).__name__}): start anew") from None
     for name in ("classes", "num_fmaps"):
         now = asdict(settings)[name]
