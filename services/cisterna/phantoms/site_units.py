@@ -234,7 +234,7 @@ def gap(a: Solid, b: Solid) -> Step:
     return z, y, x
 
 
-_PITCH_EDGE = ((12, 2), (17, 3), (17, 3))
+_PITCH_EDGE = ((11, 2), (17, 3), (17, 3))
 """Per axis: voxels from one vesicle of a row to the next (at most 60 nm apart), and their edge."""
 
 

@@ -43,10 +43,10 @@ HELA2_VOXEL_NM = (5.24, 4.0, 4.0)
 
 HELA2_COUNTS = {STANDALONE: 179, MIXED: 68, DISPERSED: 26, GOLGI: 58, ISOLATED: 705, TUBULAR_MIXED: 74}
 
-_PLANE = 420
-_TUBULAR_PITCH = (30, 39, 39)
+_PLANE = 340
+_TUBULAR_PITCH = (28, 37, 37)
 _TALL = 60
-_TUBULAR_MOST = (2, 3, 3)
+_TUBULAR_MOST = (2, 2, 2)
 _KINDS = ("vesicle", "tubular", "er")
 
 
@@ -157,10 +157,7 @@ def _place(units: Sequence[Unit], golgi: Unit) -> tuple[Step, list[Solid]]:
     for unit in tall:
         column -= unit.shape[2] + 2 * unit.clearance[2]
         placed += _moved(unit, (margin, margin, column + unit.clearance[2]))
-    scenes = sorted(
-        (u for u in units if u not in lone and u not in tall),
-        key=lambda u: (u.shape[0] + 2 * u.clearance[0], u.shape[1]),
-    )
+    scenes = sorted((u for u in units if u not in lone and u not in tall), key=lambda u: (u.shape[0] + 2 * u.clearance[0], u.shape[1]))
     for unit in scenes:
         room = [n + 2 * c for n, c in zip(unit.shape, unit.clearance, strict=True)]
         if x + room[2] > column:
@@ -170,7 +167,7 @@ def _place(units: Sequence[Unit], golgi: Unit) -> tuple[Step, list[Solid]]:
         placed += _moved(unit, [a + c for a, c in zip((z, y, x), unit.clearance, strict=True)])
         x, shelf, layer = x + room[2], max(shelf, room[1]), max(layer, room[0])
     begin = max(z + layer, margin + max((u.shape[0] for u in tall), default=0)) + 14
-    golgi_low = (begin + 62, 120, 120)
+    golgi_low = (begin + 62, (_PLANE - golgi.shape[1]) // 2, (_PLANE - golgi.shape[2]) // 2)
     golgi_end = [a + n for a, n in zip(golgi_low, golgi.shape, strict=True)]
     placed += _moved(golgi, golgi_low)
     keep_out = [(a - 31, e + 28) for a, e in zip(golgi_low, golgi_end, strict=True)]

@@ -1,0 +1,162 @@
+"""Surface distances agree with brute force, whole and in blocks."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cisterna.chunks import BlockGrid, Box
+from cisterna.eres import Rules
+from cisterna.eres.distances import Distances, measure_block, surface_voxels
+
+SIZES = [(5.24, 4.0, 4.0), (4.0, 4.0, 4.0), (10.0, 3.0, 7.0)]
+
+
+def brute(a, b, size, metric="euclidean"):
+    """Distance of two masks over all pairs of voxel centres."""
+    pa, pb = np.argwhere(a) * np.asarray(size), np.argwhere(b) * np.asarray(size)
+    step = np.abs(pa[:, None] - pb[None])
+    return float((step.max(axis=-1) if metric == "per_axis" else np.sqrt((step**2).sum(axis=-1))).min())
+
+
+def scene(seed, shape=(9, 11, 12)):
+    """Random labelled boxes of two classes, which may overlap each other, and an ER mask."""
+    rng = np.random.default_rng(seed)
+    labels = []
+    for _ in range(2):
+        volume = np.zeros(shape, np.uint32)
+        for n in range(1, int(rng.integers(0, 6)) + 1):
+            low = [int(rng.integers(0, s)) for s in shape]
+            box = tuple(slice(a, a + int(rng.integers(1, 4))) for a in low)
+            volume[box] = np.where(volume[box] == 0, n * 3, volume[box])
+        labels.append(volume)
+    er = rng.random(shape) < rng.choice([0.0, 0.005, 0.03])
+    golgi = rng.random(shape) < 0.01
+    return *labels, er, golgi
+
+
+def in_blocks(arrays, size, rules, block, shrink=0, golgi=True):
+    shape = arrays[0].shape
+    grid = BlockGrid(shape, block)
+    halo = [h - shrink for h in rules.halo_voxels(size)]
+    parts = []
+    for n in range(grid.blocks):
+        box = grid.box(n)
+        window = box.grow(halo).intersect(Box.whole(shape))
+        cut = [a[window.slices] for a in arrays]
+        core = box.relative_to(window.offset)
+        parts.append(measure_block(*cut[:3], cut[3] if golgi else None, core, size, rules))
+    return Distances.joined(parts)
+
+
+def check(found, arrays, size, rules, golgi):
+    vesicles, tubular, er, golgi_mask = arrays
+
+    def pairs(values, one, two, limit, metric="euclidean"):
+        same = one is two
+        expected = {}
+        for a, b in itertools.product(np.unique(one[one > 0]), np.unique(two[two > 0])):
+            if not same or a < b:
+                nm = brute(one == a, two == b, size, metric)
+                if nm <= limit + 1e-6:
+                    expected[int(a), int(b)] = nm
+        got = {(int(a), int(b)): nm for a, b, nm in zip(values.a, values.b, values.nm, strict=True)}
+        assert got == pytest.approx(expected, abs=1e-6)
+
+    def nearest(values, labels, mask, limit, metric="euclidean"):
+        expected = {}
+        for a in np.unique(labels[labels > 0]) if mask.any() else ():
+            nm = brute(labels == a, mask, size, metric)
+            if nm <= limit + 1e-6:
+                expected[int(a)] = nm
+        assert dict(zip(values.id.tolist(), values.nm.tolist(), strict=True)) == pytest.approx(expected, abs=1e-6)
+
+    nearest(found.vesicle_er, vesicles, er, rules.er_search_nm)
+    nearest(found.tubular_er, tubular, er, rules.er_search_nm)
+    pairs(found.vesicle_vesicle, vesicles, vesicles, rules.group_vesicles_nm)
+    pairs(found.tubular_tubular, tubular, tubular, rules.group_tubular_nm)
+    pairs(found.vesicle_tubular, vesicles, tubular, rules.link_nm)
+    if golgi:
+        nearest(found.vesicle_golgi, vesicles, golgi_mask, rules.golgi_distance_nm, rules.golgi_metric)
+        assert not len(found.vesicle_region.nm)
+    else:
+        pairs(found.vesicle_region, vesicles, vesicles, rules.golgi_distance_nm, rules.golgi_metric)
+        assert not len(found.vesicle_golgi.nm)
+
+
+RULES = [
+    Rules(group_vesicles_nm=9, group_tubular_nm=13, near_er_nm=8, er_search_nm=17, link_nm=11, golgi_distance_nm=21),
+    Rules(
+        group_vesicles_nm=12, group_tubular_nm=8, near_er_nm=20, er_search_nm=20, link_nm=16, golgi_distance_nm=10,
+        golgi_metric="per_axis",
+    ),
+]  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    size=st.sampled_from(SIZES),
+    rules=st.sampled_from(RULES),
+    block=st.tuples(*[st.integers(2, 13)] * 3),
+    golgi=st.booleans(),
+)
+def test_whole_and_blocks_agree_with_brute_force(seed, size, rules, block, golgi):
+    arrays = scene(seed)
+    whole = in_blocks(arrays, size, rules, arrays[0].shape, golgi=golgi)
+    check(whole, arrays, size, rules, golgi)
+    tiled = in_blocks(arrays, size, rules, block, golgi=golgi)
+    for name, values in whole.arrays().items():
+        np.testing.assert_array_equal(tiled.arrays()[name], values, err_msg=name)
+    again = Distances.from_arrays(tiled.arrays())
+    np.testing.assert_array_equal(again.vesicle_tubular.nm, tiled.vesicle_tubular.nm)
+
+
+def test_a_halo_one_voxel_too_small_loses_a_pair():
+    vesicles = np.zeros((1, 1, 20), np.uint32)
+    vesicles[0, 0, 3] = 1
+    tubular = np.zeros_like(vesicles)
+    tubular[0, 0, 3 + 12] = 1
+    arrays = (vesicles, tubular, tubular > 9, tubular > 9)
+    rules = Rules(link_nm=48, group_vesicles_nm=1, group_tubular_nm=1, near_er_nm=1, er_search_nm=1, golgi_distance_nm=1)
+    assert in_blocks(arrays, (4, 4, 4), rules, (1, 1, 4)).vesicle_tubular.nm.tolist() == [48.0]
+    assert not len(in_blocks(arrays, (4, 4, 4), rules, (1, 1, 4), shrink=1).vesicle_tubular.nm)
+
+
+@pytest.mark.parametrize("fill", [0.01, 0.9])
+def test_surface_voxels_against_the_definition(fill, monkeypatch):
+    monkeypatch.setattr("cisterna.eres.distances._SLAB_VOXELS", 150)  # several slabs, both ways of finding them
+    rng = np.random.default_rng(0)
+    labels = np.where(rng.random((12, 7, 9)) < fill, rng.integers(1, 3, (12, 7, 9)), 0)
+    expected = []
+    for position in np.argwhere(labels):
+        around = [tuple(position + s * np.eye(3, dtype=int)[axis]) for axis in range(3) for s in (-1, 1)]
+        inside = [p for p in around if all(0 <= v < n for v, n in zip(p, labels.shape, strict=True))]
+        if any(labels[p] != labels[tuple(position)] for p in inside):
+            expected.append(position.tolist())
+    assert surface_voxels(labels).tolist() == expected
+
+
+def test_bias_on_rotated_planes_at_known_gaps():
+    """Two half-spaces with a gap g between their true faces: measured − g, over orientations and gaps."""
+    size, rng, errors = np.array([5.24, 4.0, 4.0]), np.random.default_rng(7), []
+    shape = (34, 44, 44)
+    centre = (np.indices(shape).reshape(3, -1).T + 0.5) * size
+    centre = centre - centre.mean(axis=0)
+    rules = Rules()
+    for _ in range(40):
+        normal = rng.normal(size=3)
+        normal /= np.linalg.norm(normal)
+        gap, shift = rng.uniform(15, 60), rng.uniform(-4, 4)
+        height = centre @ normal + shift
+        near = np.linalg.norm(centre - np.outer(centre @ normal, normal), axis=1) < 45
+        vesicle = ((height < -gap / 2) & (height > -gap / 2 - 12) & near).reshape(shape)
+        er = ((height > gap / 2) & (height < gap / 2 + 12) & near).reshape(shape)
+        found = measure_block(vesicle.astype(np.uint8), er * np.uint8(0), er, None, Box.whole(shape), size, rules)
+        errors.append(found.vesicle_er.nm[0] - gap)
+    assert min(errors) > -1e-6
+    assert max(errors) < math.sqrt(5.24**2 + 4**2 + 4**2)
+    assert 0.4 < np.mean(errors) < 2.0
