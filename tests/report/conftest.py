@@ -6,9 +6,6 @@ import types
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import ndimage
-from scipy.spatial import Voronoi
-
 from cisterna.chunks import block_edge
 from cisterna.report.document import RunDocument
 from cisterna.report.movie import MovieReportData
@@ -19,6 +16,8 @@ from cisterna.store.arrays import ImageSpec, create_image, downsample, write_blo
 from cisterna.store.objects import connect, json_bytes
 from cisterna.tables.networks import EDGES, FRAMES, JUNCTIONS, NODES
 from cisterna.tables.volumes import LINKS, OBJECTS, SITE_CLASSES, SITES
+from scipy import ndimage
+from scipy.spatial import Voronoi
 
 VOXEL_NM = 8.0
 ALONE = "extent 412.0 nm in x exceeds 400 nm; excluded by extent alone: otherwise vesicular_standalone (ER at 8.0 nm)"

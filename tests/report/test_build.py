@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-
 from cisterna.report.build import best_position, build_report, read_movie, read_volume
 from cisterna.report.document import read_document
 from cisterna.report.levels import match_grid, read_pyramid, read_slice

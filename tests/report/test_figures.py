@@ -4,13 +4,12 @@ import io
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
-from PIL import Image
-
 from cisterna.report import movie_figures, volume_figures
 from cisterna.report.canvas import grey_range, new_figure, picture, png_bytes, round_length, to_grey_rgb
 from cisterna.report.palette import NETWORK_CLASSES, SITE_CLASSES, degree_colour
 from cisterna.report.volume_figures import Plane, inner_edge, object_colours, overlay
+from matplotlib.colors import to_rgb
+from PIL import Image
 
 
 def test_overlay_marks_the_er_outline_and_objects_by_the_class_of_their_site(volume):

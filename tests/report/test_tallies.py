@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from cisterna.report.tallies import class_counts, degree_totals, kaplan_meier, median_and_spread, multiplicities
 from hypothesis import given
 from hypothesis import strategies as st
-
-from cisterna.report.tallies import class_counts, degree_totals, kaplan_meier, median_and_spread, multiplicities
 
 
 def test_kaplan_meier_equals_the_textbook_by_hand():

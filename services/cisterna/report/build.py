@@ -1,6 +1,5 @@
 """From a finished run in a store to its report: reads run.json and what it lists, writes nothing."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any

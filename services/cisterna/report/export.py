@@ -11,7 +11,7 @@ import tifffile
 
 from cisterna.chunks import Box
 from cisterna.report.build import build_report, read_table
-from cisterna.report.document import RunDocument, read_document, run_path
+from cisterna.report.document import read_document, run_path
 from cisterna.report.levels import Pyramid, read_pyramid
 from cisterna.report.neuroglancer import build_viewer_state
 from cisterna.store import ObjectStore

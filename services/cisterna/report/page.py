@@ -22,7 +22,7 @@ def number(value: Any, digits: int = 3) -> str:
     """A value for readers: integers grouped by thin spaces, floats to `digits` significant figures, `–` for undefined."""
     if value is None or value is pd.NA:
         return "–"
-    if isinstance(value, bool) or not isinstance(value, int | float) and not hasattr(value, "dtype"):
+    if isinstance(value, bool) or (not isinstance(value, int | float) and not hasattr(value, "dtype")):
         return str(value)
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, bool) or not isinstance(value, int | float):
