@@ -256,7 +256,7 @@ def chunked_source(path: Path, kind: Kind, channel: int | None) -> PlaneSource:
                 box[along] = slice(slab * thick, min((slab + 1) * thick, count))
             data = array.read((*box, slice(0, height), slice(0, width)))
             kept[slab] = data.reshape(-1, height, width)
-        return kept[slab][i - slab * thick]
+        return np.asarray(kept[slab][i - slab * thick])
 
     grid = array.grid
     if array.centre_nm is not None:

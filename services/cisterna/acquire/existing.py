@@ -1,7 +1,7 @@
-"""`--use CLASS=ARRAY`: a class that someone else has segmented, brought onto the grid of an acquisition.
+"""`--use CLASS=ARRAY`: a class that someone else has segmented, on the grid of an acquisition.
 
-Nonzero is positive; floats within [0, 1] are probabilities. The array keeps its own voxel size and offset: each raw voxel
-takes the value of the voxel that holds its centre.
+Nonzero is positive; floats within [0, 1] are probabilities. The array keeps its own voxel size and offset: each raw
+voxel takes the value of the voxel that holds its centre.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class ExistingArray:
 
 
 def ingest_existing(store: ObjectStore, acquisition_id: str, class_name: str, path: str | Path) -> ExistingArray:
-    """Store an existing segmentation of `class_name` as uint8 probability (p × 255) on the grid of the acquisition.
+    """Store an existing segmentation of `class_name` as uint8 probability (p × 255) on the acquisition's grid.
 
-    Reads Zarr v2 and v3, OME-Zarr, N5 and TIFF. A resolution and offset in nm are taken from the attributes `resolution`
-    and `offset` (N5: reversed), OME scale and translation, or TIFF metadata; an array without any must have the shape of
-    raw. The same content gives the same place and is not written again.
+    Reads Zarr v2 and v3, OME-Zarr, N5 and TIFF. Resolution and offset in nm come from the attributes `resolution` and
+    `offset` (N5: reversed), OME scale and translation, or TIFF metadata; an array without any must have raw's shape.
+    The same content gives the same place and is not written again.
     Raises UnusableInput where the array cannot be read, does not fit, or does not overlap.
     """
     manifest = store.get_json(f"acquisitions/{acquisition_id}/manifest.json")
@@ -108,7 +108,7 @@ def _opened(
                 keep.clear()
                 stop = min((slab + 1) * thick, array.shape[0])
                 keep[slab] = array.read((slice(slab * thick, stop), slice(0, array.shape[1]), slice(0, array.shape[2])))
-            return keep[slab][i - slab * thick]
+            return np.asarray(keep[slab][i - slab * thick])
 
         grid = array.grid
         if array.centre_nm is not None and None not in (grid.z_nm, grid.y_nm, grid.x_nm):
@@ -195,9 +195,10 @@ def _rule(
             finite = np.nan_to_num(a, nan=0.0)
             if finite.min() < 0 or finite.max() > 1:
                 raise UnusableInput(
-                    f"{name} holds floats from {finite.min():g} to {finite.max():g}: give probabilities in [0, 1] or labels"
+                    f"{name} holds floats from {finite.min():g} to {finite.max():g}: "
+                    "give probabilities in [0, 1] or labels"
                 )
-            return np.rint(finite * 255).astype(np.uint8)
+            return np.asarray(np.rint(finite * 255), np.uint8)
 
         return scaled
     return lambda a: np.where(a != 0, 255, 0).astype(np.uint8)

@@ -40,7 +40,7 @@ def folder_source(folder: Path, channel: int | None) -> PlaneSource:
     if odd:
         first = heads[[f.name for f in files].index(odd[0])]
         raise UnusableInput(
-            f"{len(odd)} of {len(files)} planes in {folder} differ from the others ({_some(odd)}: {first[0]} {first[1]}, "
+            f"{len(odd)} of {len(files)} planes in {folder} differ ({_some(odd)}: {first[0]} {first[1]}, the "
             f"others {shape} {dtype}): remove or export them again"
         )
     _refuse_gaps(folder, files)
@@ -75,8 +75,8 @@ def _refuse_gaps(folder: Path, files: list[Path]) -> None:
     if missing and len(missing) < len(files):
         near = [f.name for f, c in zip(files, column, strict=True) if c == missing[0] - step]
         raise UnusableInput(
-            f"{len(missing)} planes are missing in {folder} (number {_some([str(m) for m in missing])}, after {near[0]}): "
-            "add them, or renumber the planes if none was lost"
+            f"{len(missing)} planes are missing in {folder} (number {_some([str(m) for m in missing])}, "
+            f"after {near[0]}): add them, or renumber the planes if none was lost"
         )
 
 

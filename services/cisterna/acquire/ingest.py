@@ -67,7 +67,8 @@ def ingest_volume(
 ) -> Acquisition:
     """Register a volume: one `source`, or two `detectors` by name of which `analysis_signal` makes `raw`.
 
-    `voxel_size_nm` (z, y, x or one number) is needed where the file states none. `region` keeps a box of the input.
+    `voxel_size_nm` (z, y, x or one number) is needed where the file states none. `region` stores a box of the input;
+    statistics are still those of the whole.
     `polarity`: `auto` estimates whether membranes are dark or bright, `dark` and `bright` say so.
     The same content with the same options gives the same id and writes nothing again.
     Raises UnusableInput, and then nothing is registered.
@@ -84,12 +85,12 @@ def ingest_volume(
                 f"detector {name} is {_xyz(other.shape)} {other.dtype}, {next(iter(opened))} is {_xyz(first.shape)} "
                 f"{first.dtype}: give two recordings of the same planes and type"
             )
-    size = [agreed_voxel_size(s.name, s.grid, voxel_size_nm) for s in opened.values()][0]
+    size = agreed_voxel_size(first.name, first.grid, voxel_size_nm)
     for name, s in opened.items():
         agreed_voxel_size(f"detector {name} ({s.name})", s.grid, size)
     origin = np.array(first.grid.origin_nm)
     if region is not None:
-        opened = {name: _cropped(s, region) for name, s in opened.items()}
+        _cropped(first, region)  # a region that does not fit is refused before anything is read
         origin = origin + np.array(region.offset) * size
     if len(opened) == 2 and analysis_signal == "average":
         opened = {"raw": _average(list(opened.values())), **opened}
@@ -98,8 +99,13 @@ def ingest_volume(
     analysed = signals["raw"] if "raw" in signals else signals[analysis_signal]
     estimate, inverted, told = _polarity(analysed, polarity, float(np.sqrt(size[1] * size[2])))
     contents = {n: s.content for n, s in signals.items() if n != "raw" or len(signals) == 1}
+    if region is not None:
+        # digests and statistics span the whole input, so a region gives the same voxels as the whole
+        signals = {n: replace(s, source=_cropped(s.source, region)) for n, s in signals.items()}
+        analysed = signals["raw"] if "raw" in signals else signals[analysis_signal]
     identity = {
         "kind": "volume", "content": contents, "signal": analysis_signal if len(contents) > 1 else "raw",
+        "region": [list(region.offset), list(region.shape)] if region is not None else None,
         "voxel_size_nm": [float(v) for v in size], "origin_nm": [float(v) for v in origin], "invert": inverted,
     }  # fmt: skip
     edge = block_edge(analysed.source.shape)
@@ -169,7 +175,8 @@ def _cropped(source: PlaneSource, region: Box) -> PlaneSource:
     whole = Box.whole(source.shape)
     if region.ndim != 3 or region.empty or not whole.contains(region):
         raise UnusableInput(
-            f"region {region.offset}+{region.shape} does not lie within {source.name} ({_xyz(source.shape)} voxels z×y×x)"
+            f"region {region.offset}+{region.shape} does not lie within {source.name}: give a box inside "
+            f"{_xyz(source.shape)} voxels (z×y×x)"
         )
     first, (_, ys, xs) = region.offset[0], region.slices
     return replace(
@@ -183,8 +190,8 @@ def _average(pair: Sequence[PlaneSource]) -> PlaneSource:
     a, b = pair
 
     def read(i: int) -> NDArray[Any]:
-        mean = (a.read(i).astype(np.float64) + b.read(i)) / 2
-        return (np.rint(mean) if a.dtype.kind == "u" else mean).astype(a.dtype)
+        mean: NDArray[Any] = (a.read(i).astype(np.float64) + b.read(i)) / 2
+        return np.asarray(np.rint(mean) if a.dtype.kind == "u" else mean, a.dtype)
 
     return PlaneSource("average of both detectors", a.planes, a.plane_shape, a.dtype, read, a.grid)
 
@@ -248,8 +255,8 @@ def _polarity(signal: _Signal, option: str, pixel_nm: float) -> tuple[Polarity, 
         section = signal.sections[len(signal.sections) // 2]
         picture = save_both_readings(section, signal.content[:12])
         raise UnusableInput(
-            f"{signal.source.name}: membranes may be dark or bright (score {found.score:+.3f}, decisive from 0.05): look at "
-            f"{picture} and say --polarity dark or --polarity bright"
+            f"{signal.source.name}: membranes may be dark or bright (score {found.score:+.3f}, decisive from 0.05): "
+            f"look at {picture} and say --polarity dark or --polarity bright"
         )
     if found.estimate == "not_checked":
         return found, False, ["too small or constant to tell dark from bright membranes: taken as dark"]

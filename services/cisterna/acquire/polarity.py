@@ -1,9 +1,9 @@
 """Whether membranes are dark or bright: the models want them dark.
 
-Membranes are thin lines in a section. The score is log(D / B), averaged over two widths: D is the 99th percentile of how
-strongly a pixel lies on a dark line (largest eigenvalue of the Hessian, less the other one), B the same for bright lines.
-Symmetric texture and noise give 0 within 0.03. Measured: fly medulla, two volumes, 0.20 and 0.15; phantom cells 0.15-0.35;
-inverting an image changes the sign.
+Membranes are thin lines in a section. The score is log(D / B), averaged over two widths: D is the 99th percentile of
+how strongly a pixel lies on a dark line (largest eigenvalue of the Hessian, less the other one), B the same for bright
+lines. Symmetric texture and noise give 0 within 0.03. Measured: fly medulla, two volumes, 0.20 and 0.15; phantom cells
+0.15 to 0.35; inverting an image changes the sign.
 """
 
 from __future__ import annotations

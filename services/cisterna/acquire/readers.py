@@ -72,7 +72,8 @@ def agreed_pixel_size(name: str, grid: Grid, given_um: float | Sequence[float] |
         raise UnusableInput(f"pixel size {_sizes(given)} µm is not usable: give a positive number")
     if any(s is not None and abs(s - g) > TOLERANCE * g for s, g in zip(stated, given, strict=True)):
         raise UnusableInput(
-            f"{name} states a pixel size of {_sizes(stated)} µm (y, x), but {_sizes(given)} µm was given: correct one of them"
+            f"{name} states a pixel size of {_sizes(stated)} µm (y, x), but {_sizes(given)} µm was given: "
+            "correct one of them"
         )
     return (given[0], given[1])
 

@@ -17,9 +17,12 @@ class UnusableInput(ValueError):
 
 
 _NM_PER_UNIT = {
-    "pm": 1e-3, "picometer": 1e-3, "å": 0.1, "angstrom": 0.1, "nm": 1.0, "nanometer": 1.0, "nanometre": 1.0,
-    "nanometers": 1.0, "um": 1e3, "µm": 1e3, "μm": 1e3, "micron": 1e3, "microns": 1e3, "micrometer": 1e3,
-    "micrometre": 1e3, "micrometers": 1e3, "mm": 1e6, "millimeter": 1e6, "millimetre": 1e6, "cm": 1e7, "centimeter": 1e7,
+    "pm": 1e-3, "picometer": 1e-3, "å": 0.1, "angstrom": 0.1, "nm": 1.0, "nanometer": 1.0,
+    "nanometre": 1.0,
+    "nanometers": 1.0, "um": 1e3, "µm": 1e3, "μm": 1e3, "micron": 1e3, "microns": 1e3,
+    "micrometer": 1e3,
+    "micrometre": 1e3, "micrometers": 1e3,
+    "mm": 1e6, "millimeter": 1e6, "millimetre": 1e6, "cm": 1e7, "centimeter": 1e7,
     "m": 1e9, "meter": 1e9, "metre": 1e9, "in": 2.54e7, "inch": 2.54e7,
 }  # fmt: skip
 _S_PER_UNIT = {
@@ -102,7 +105,7 @@ def _mapping(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], Callable[[NDArray[Any
     if dtype.kind == "b":
         return np.dtype(np.uint8), lambda a: a.astype(np.uint8) * np.uint8(255), "were mapped to 0 and 255"
     if dtype in (np.int8, np.int16):
-        unsigned = np.dtype(f"u{dtype.str[1:]}")
+        unsigned = np.dtype(f"u{dtype.itemsize}")
         shift = 1 << (8 * dtype.itemsize - 1)
         return (
             unsigned,

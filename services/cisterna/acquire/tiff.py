@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ def tiff_source(path: Path, kind: Kind, channel: int | None) -> PlaneSource:
 
     Raises UnusableInput for a file that is no TIFF, is truncated, holds colour, or several channels without `channel`.
     """
+    _refuse_broken_chain(path)
     try:
         tif = tifffile.TiffFile(path)
+        pages, found = len(tif.pages), len(tif.series)
     except (tifffile.TiffFileError, ValueError, IndexError, OSError) as e:
         raise UnusableInput(f"{path} cannot be read as TIFF ({_short(e)}): check the file or export it again") from e
     notes: list[str] = []
-    if not tif.pages or not tif.series:
+    if not pages or not found:
         raise UnusableInput(f"{path} holds no image: it may be truncated; copy it again")
     _refuse_truncated(path, tif)
     series = tif.series[0]
@@ -105,7 +108,7 @@ def one_sample(name: str, plane: int, image: NDArray[Any], channel: int | None) 
     colours = 3 if samples >= 3 else 1
     if any(not np.array_equal(image[..., 0], image[..., s]) for s in range(1, colours)):
         raise UnusableInput(
-            f"plane {plane} of {name} is a colour image: give the channel to read with --channel (0 red, 1 green, 2 blue)"
+            f"plane {plane} of {name} is a colour image: give a sample with --channel (0 red, 1 green, 2 blue)"
         )
     return np.ascontiguousarray(image[..., 0])
 
@@ -147,6 +150,36 @@ def _plane_reader(
     return by_offset, "".join(axes[i] for i in front + back), tuple(shape[i] for i in front + back)
 
 
+def _refuse_broken_chain(path: Path) -> None:
+    """Follows the chain of page directories: a reader that stops where it breaks would give a shorter stack."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(16)
+        order = {b"II": "<", b"MM": ">"}.get(head[:2])
+        version = struct.unpack(f"{order}H", head[2:4])[0] if order and len(head) >= 8 else 0
+        if version not in (42, 43):
+            return  # no TIFF: the decoder says so
+        big = version == 43
+        at, counted, entry, pointer = (8, "Q", 20, "Q") if big else (4, "H", 12, "I")
+        width = struct.calcsize(pointer)
+        if len(head) < at + width:
+            raise UnusableInput(f"{path} is truncated within its header: copy it again")
+        offset = struct.unpack(order + pointer, head[at : at + width])[0]
+        seen: set[int] = set()
+        while offset and offset not in seen:
+            seen.add(offset)
+            file.seek(offset)
+            count = file.read(struct.calcsize(counted))
+            if len(count) == struct.calcsize(counted):
+                file.seek(struct.unpack(order + counted, count)[0] * entry, 1)
+                link = file.read(width)
+            if len(count) < struct.calcsize(counted) or len(link) < width or file.tell() > size:
+                raise UnusableInput(
+                    f"{path} is truncated: it ends before its page {len(seen)} is described; copy it again"
+                )
+            offset = struct.unpack(order + pointer, link)[0]
+
+
 def _refuse_truncated(path: Path, tif: tifffile.TiffFile) -> None:
     size = path.stat().st_size
     promised = _promised_planes(tif)
@@ -172,7 +205,7 @@ def _promised_planes(tif: tifffile.TiffFile) -> int:
     if shaped:
         shape = shaped[0].get("shape", ())
         page = tif.pages.first.shape
-        return math.prod(shape) // max(math.prod(page), 1)
+        return int(math.prod(shape)) // max(math.prod(page), 1)
     return 0
 
 

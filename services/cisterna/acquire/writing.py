@@ -58,12 +58,12 @@ def write_image(
         levels = spec.levels
         for n in range(1, len(levels)):
             finer, coarser = levels[n - 1], levels[n]
-            jobs = [
+            coarse = [
                 pool.submit(_coarsen, store, path, n, finer, coarser.grid.box(b)) for b in range(coarser.grid.blocks)
             ]
-            for done, job in enumerate(jobs):
-                job.result()
-                report(f"pyramid of {spec.name}", (n - 1 + (done + 1) / len(jobs)) / (len(levels) - 1))
+            for done, level in enumerate(coarse):
+                level.result()
+                report(f"pyramid of {spec.name}", (n - 1 + (done + 1) / len(coarse)) / (len(levels) - 1))
 
 
 def _coarsen(store: ObjectStore, path: str, level: int, finer: ImageSpec, box: Box) -> None:
