@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Callable
 
-from prometheus_client import start_http_server
-
+from cisterna.cli.driver_metrics import served
 from cisterna.cli.home import Home, Unreachable, UsageError
 from cisterna.report.build import build_report
 from cisterna.report.neuroglancer import build_viewer_state
@@ -76,12 +74,9 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level="INFO", stream=sys.stderr, format="%(asctime)s driver %(levelname)s %(message)s")
     log = logging.getLogger("cisterna.drive")
     home = Home.find()
-    listen = os.environ.get("CISTERNA_METRICS")
-    if listen:
-        host, port = listen.rsplit(":", 1)
-        start_http_server(int(port), host)
     try:
-        return drive(home, open_store(home.store_url(args.store)), args.run_id, lambda text: log.info("%s", text))
+        with served(home, args.run_id):
+            return drive(home, open_store(home.store_url(args.store)), args.run_id, lambda text: log.info("%s", text))
     except (StoreUnavailable, Unreachable) as e:
         log.error("%s; `cisterna retry %s` goes on from here", e, args.run_id)
         return 5
