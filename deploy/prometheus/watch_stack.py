@@ -1,7 +1,7 @@
 """Start Prometheus on this machine's stack: python deploy/prometheus/watch_stack.py [--home FOLDER] [--port 9090]
 
 Needs the program `prometheus` (Debian: apt-get install prometheus). Its data go to FOLDER/prometheus. The targets are
-those `cisterna up` writes, and those of files FOLDER/stack/targets/*.json, where a driver's may stand.
+those `cisterna up` writes and the drivers that live, which stand in FOLDER/stack/targets/*.json.
 """
 
 from __future__ import annotations

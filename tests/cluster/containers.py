@@ -6,6 +6,7 @@ Debian packages (bookworm's own Python is 3.11 too): debootstrap, then import. I
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -53,6 +54,8 @@ class Containers:
         self.cache = cache
         self.storage = cache / "containers"
         self.storage.mkdir(parents=True, exist_ok=True)
+        self._lock = open(cache / "lock", "w")  # noqa: SIM115
+        fcntl.flock(self._lock, fcntl.LOCK_EX)  # two test sessions on one cache would remove each other's containers
         self.configuration = cache / "containers.conf"
         self.configuration.write_text(CONFIGURATION)
         # The engine's database remembers this path, so it must be the same in every run; it must also be short.
@@ -76,6 +79,7 @@ class Containers:
     def close(self) -> None:
         """Stop and forget what ran; images stay in the cache."""
         self.podman("rm", "--all", "--force", "--time", "2", check=False)
+        self._lock.close()
 
     def has_image(self, name: str) -> bool:
         answer = self.podman("image", "exists", name, check=False)

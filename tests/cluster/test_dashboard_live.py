@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -36,10 +34,10 @@ def cisterna(tmp_path_factory):
     environment["CISTERNA_HOME"] = str(home)
     environment["CISTERNA_TRITON_HOME"] = os.environ.get("CISTERNA_TRITON_HOME") or str(REPOSITORY / ".triton")
 
-    def run(*words, timeout_s=240, **more):
+    def run(*words, timeout_s=240):
         done = subprocess.run(
             [sys.executable, "-m", "cisterna.cli.main", *map(str, words)],
-            env=environment | more, capture_output=True, text=True, timeout=timeout_s, check=False, cwd=home,
+            env=environment, capture_output=True, text=True, timeout=timeout_s, check=False, cwd=home,
         )  # fmt: skip
         assert done.returncode == 0, f"cisterna {' '.join(map(str, words))}:\n{(done.stdout + done.stderr)[-3000:]}"
         return done.stdout
@@ -52,16 +50,6 @@ def cisterna(tmp_path_factory):
         run("down")
 
 
-def driver_target(home, name):
-    """A port for a driver's metrics, and the file that tells Prometheus of it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    folder = home / "stack/targets"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps([{"targets": [address], "labels": {"job": "driver"}}]))
-    return address
-
-
 def test_every_panel_has_data_while_runs_are_under_way(cisterna, tmp_path):
     cisterna("phantom", "er-movie", tmp_path / "movie", "--frames", "4", "--shape", "128", "128", "--seed", "90210")
     cisterna("phantom", "cell", tmp_path / "cell", "--shape", "96", "96", "96", "--seed", "90210")
@@ -69,12 +57,11 @@ def test_every_panel_has_data_while_runs_are_under_way(cisterna, tmp_path):
     with LivePrometheus(tmp_path / "prometheus", targets) as prometheus:
         cisterna(
             "submit", "er-movie", tmp_path / "movie/movie.tif", "--pixel-size-nm", "100", "--frame-interval-s", "1",
-            "--wait", CISTERNA_METRICS=driver_target(cisterna.home, "movie"),
+            "--wait",
         )  # fmt: skip
         cisterna(
             "submit", "fibsem", "--detector", f"inlens={tmp_path / 'cell/inlens.tif'}",
             "--detector", f"esb={tmp_path / 'cell/esb.tif'}", "--voxel-size-nm", "8", "8", "8",
-            CISTERNA_METRICS=driver_target(cisterna.home, "cell"),
         )  # fmt: skip
         assert_dashboard_has_data(prometheus.url, patience_s=120)
         up = {sample["metric"]["job"] for sample in ask(prometheus.url, "up == 1")}
