@@ -91,6 +91,28 @@ def test_phantom_frames_repeat_and_keep_the_stated_snr():
     assert np.mean(first.signal.astype(float) ** 2) / np.mean(noise**2) == pytest.approx(10, rel=0.1)
 
 
+def test_phantom_training_keeps_its_frames_and_never_trains_on_held_out_seeds(tmp_path, monkeypatch):
+    made = []
+
+    def small(seeds):
+        made.append(list(seeds))
+        return phantom_frames(seeds, (32, 40))
+
+    monkeypatch.setattr(train, "phantom_frames", small)
+    said = []
+    few = settings(steps=1, phantoms=2, held_out=1, crop_px=16)
+    metrics = train_ernet(tmp_path / "m", few, "m", report=said.append, work=tmp_path / "w", demo=True)
+    assert made == [[0, 1], [900_000]]
+    assert metrics["snr"] == 10.0
+    train_ernet(tmp_path / "m2", few, "m2", report=said.append, work=tmp_path / "w")
+    assert len(made) == 2
+    spec = read_model_folder(tmp_path / "m").spec
+    assert spec["demo"] is True
+    assert spec["training"]["data"] == "er_movie phantoms"
+    with pytest.raises(ValueError, match="held-out"):
+        train_ernet(tmp_path / "m3", settings(seed=90), "m3", report=said.append)
+
+
 def test_labels_by_number_or_published_grey(tmp_path, stack):
     assert set(np.unique(labelled_stack(*stack)[0].classes)) == {0, 2}
     images, numbers = tmp_path / "i.tif", tmp_path / "n.tif"

@@ -22,7 +22,16 @@ from torch.nn import functional as F
 from .export import model_spec, write_ernet_folder
 from .frames import CLASSES, segment_frame
 from .swin2d import Swin2d, build
-from .training_frames import Degradation, LabelledFrame, degraded, labelled_stack, phantom_frames, training_crop
+from .training_frames import (
+    Degradation,
+    LabelledFrame,
+    degraded,
+    labelled_stack,
+    phantom_frames,
+    read_frames,
+    save_frames,
+    training_crop,
+)
 
 HELD_OUT_FROM = 900_000  # phantom seeds from here on are never trained on
 CHECKPOINT = "checkpoint.pt"
@@ -73,16 +82,16 @@ def train_ernet(
     `settings.seed`. `work` (`<folder>.training` by default) keeps a checkpoint; training goes on from
     one that is there, if its settings are equal. A checkpoint is written every `checkpoint_s` seconds.
     """
+    folder = Path(folder)
     device = "cuda" if settings.device == "auto" and torch.cuda.is_available() else settings.device
     device = "cpu" if device == "auto" else device
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
-    frames, held_out = training_sets(settings, stacks, report)
     network = build(**settings.topology).to(device).train()
+    checkpoint = Path(work or folder.with_name(folder.name + ".training")) / CHECKPOINT
+    frames, held_out = training_sets(settings, stacks, checkpoint.parent, report)
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, settings.steps))
-    folder = Path(folder)
-    checkpoint = Path(work or folder.with_name(folder.name + ".training")) / CHECKPOINT
     done, curve, spent_s = resume(checkpoint, settings, network, optimiser, schedule, report)
     started = time.monotonic() - spent_s
     last_save, recent = time.monotonic(), list[float]()
@@ -123,7 +132,7 @@ def train_ernet(
 
 
 def training_sets(
-    settings: ErnetSettings, stacks: Sequence[tuple[Path, Path]], report: Callable[[str], None]
+    settings: ErnetSettings, stacks: Sequence[tuple[Path, Path]], work: Path, report: Callable[[str], None]
 ) -> tuple[list[LabelledFrame], list[LabelledFrame]]:
     """(frames to train on, frames held out)."""
     if stacks:
@@ -132,12 +141,18 @@ def training_sets(
         if not frames:
             raise ValueError("each stack has one frame only, which is held out; give stacks of at least two frames")
         return frames, [part[-1] for part in parts]
-    report(f"making {settings.phantoms + settings.held_out} phantom frames")
     first = settings.seed * 10_000
     if first + settings.phantoms > HELD_OUT_FROM:
         raise ValueError(f"seed {settings.seed} reaches into the held-out phantoms; take one below 89")
-    frames = phantom_frames(range(first, first + settings.phantoms))
-    return frames, phantom_frames(range(HELD_OUT_FROM, HELD_OUT_FROM + settings.held_out))
+    wanted = (range(first, first + settings.phantoms), range(HELD_OUT_FROM, HELD_OUT_FROM + settings.held_out))
+    sets = []
+    for seeds in wanted:
+        kept = work / f"phantoms-{seeds.start}-{seeds.stop}.npz"
+        if not kept.is_file():
+            report(f"making {len(seeds)} phantom frames")
+            save_frames(kept, phantom_frames(seeds))
+        sets.append(read_frames(kept))
+    return sets[0], sets[1]
 
 
 def crops(

@@ -59,6 +59,20 @@ def phantom_frames(seeds: Sequence[int], shape_yx: tuple[int, int] = (256, 256))
     return frames
 
 
+def save_frames(path: Path, frames: Sequence[LabelledFrame]) -> None:
+    """Keeps phantom frames of one shape as .npz, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new.npz")
+    np.savez(fresh, signal=np.stack([f.signal for f in frames]), classes=np.stack([f.classes for f in frames]))
+    fresh.replace(path)
+
+
+def read_frames(path: Path) -> list[LabelledFrame]:
+    """What `save_frames` kept."""
+    with np.load(path) as kept:
+        return [LabelledFrame(s, c, recorded=False) for s, c in zip(kept["signal"], kept["classes"], strict=True)]
+
+
 def labelled_stack(images: Path, labels: Path) -> list[LabelledFrame]:
     """Frames of a TIFF stack (t, y, x) or single image, with labels of the same shape.
 
