@@ -15,9 +15,9 @@ def sections(volume):
     return [volume[i] for i in np.linspace(0, len(volume) - 1, 8).astype(int)]
 
 
-@pytest.mark.parametrize("voxel", [4.0, 8.0, 16.0])
+@pytest.mark.parametrize("voxel", [5.0, 8.0, 16.0])
 def test_phantoms_and_their_negatives(voxel):
-    n = int(640 / voxel)
+    n = int(560 / voxel)
     cell = fibsem_cell((n, n, n), voxel, seed=2)
     for image in (cell.inlens, cell.esb):
         assert estimate_polarity(sections(image), voxel).estimate == "dark"

@@ -69,8 +69,8 @@ def test_same_seed_same_bytes_other_seed_other_cell(cell):
 
 @pytest.mark.parametrize("voxel", [4.0, (16.0, 8.0, 8.0)])
 def test_geometry_does_not_depend_on_the_voxels(voxel):
-    extent = np.array([512.0, 512.0, 512.0])
-    usual = fibsem_cell((64, 64, 64), 8.0, seed=2)
+    extent = np.array([384.0, 384.0, 384.0])
+    usual = fibsem_cell((48, 48, 48), 8.0, seed=2)
     other = fibsem_cell(tuple((extent / voxel).astype(int)), voxel, seed=2)
     assert other.objects.equals(usual.objects)
     cube = float(np.prod(np.broadcast_to(voxel, 3)))
@@ -108,8 +108,8 @@ def test_coated_vesicles_are_the_darkest(cell):
 
 
 def test_sites_are_planted_as_far_apart_as_the_rules_ask():
-    """The six site classes of the demo volume, checked on the voxels by plain distance transforms."""
-    cell = fibsem_cell((176, 240, 240), 8.0, seed=0)
+    """All six site classes in a box as large as the demo's, checked on the voxels by plain distance transforms."""
+    cell = fibsem_cell((117, 160, 160), 12.0, seed=0)
     groups = cell.objects[cell.objects["group_id"] > 0]
     assert set(groups["site_class"]) == {
         "vesicular_standalone",
@@ -120,13 +120,13 @@ def test_sites_are_planted_as_far_apart_as_the_rules_ask():
         "tubular_mixed",
     }
     vesicles = groups[groups["class"] != "tubular_eres"]
-    to_er = distance_transform_edt(cell.labels["er"] == 0, sampling=8.0)
-    to_tubular = distance_transform_edt(cell.labels["tubular_eres"] == 0, sampling=8.0)
+    to_er = distance_transform_edt(cell.labels["er"] == 0, sampling=12.0)
+    to_tubular = distance_transform_edt(cell.labels["tubular_eres"] == 0, sampling=12.0)
     golgi_ids = vesicles.query("site_class == 'golgi_associated'")["object_id"]
     golgi = np.isin(cell.labels["vesicles"], golgi_ids)
     corners = np.argwhere(golgi)
-    assert ((np.ptp(corners, axis=0) + 1) * 8).max() > 400
-    to_golgi = distance_transform_edt(~golgi, sampling=8.0)
+    assert ((np.ptp(corners, axis=0) + 1) * 12).max() > 400
+    to_golgi = distance_transform_edt(~golgi, sampling=12.0)
     for (_, kind), members in vesicles.groupby(["group_id", "site_class"]):
         inside = np.isin(cell.labels["vesicles"], members["object_id"])
         if kind == "golgi_associated":
