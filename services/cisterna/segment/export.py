@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from cisterna.segment.accuracy import best_threshold, object_agreement, voxel_agreement
 from cisterna.segment.probability import IntensityRule, volume_probability
+from cisterna.segment.shared_trunk import SharedAsem
 from cisterna.segment.training_loop import TrainingSettings, TrainingState
 from cisterna.segment.training_volumes import LabelledVolume
 from cisterna.segment.unet import CONTEXT, STRIDE, AsemUNet, flop_per_voxel
@@ -22,76 +26,93 @@ SMALLEST_OBJECT = 8
 """Predicted or true objects of fewer voxels do not count."""
 
 
-def export_class(
+def export(
     settings: TrainingSettings,
     state: TrainingState,
-    name: str,
-    folder: Path,
+    folders: Mapping[str, Path],
     held_out: Sequence[LabelledVolume],
     *,
-    voxel_size_nm: tuple[float, float, float],
-    trained_on: dict[str, Any],
+    voxel_size_nm: tuple[float, ...],
+    trained_on: Mapping[str, Any],
     demo: bool,
     licence: str,
     device: str | torch.device = "cpu",
-) -> dict[str, Any]:
-    """Write ``folder`` (its last part is the model's name) and its training curves; return the metrics.
+) -> dict[str, dict[str, Any]]:
+    """Write a model folder and its training curves for each class of ``folders``; return their metrics.
 
     The threshold that is best on the held-out volumes is folded into the last bias, so that 128 of 255 is the one to
-    use. Metrics are those of the float16 weights in the folder.
+    use. Metrics are those of the float16 weights in the folder; without held-out volumes there are none.
+
+    Args:
+        settings, state: of the training.
+        folders: class → where; the last part of the path is the model's name.
+        held_out: volumes that were not trained on.
+        voxel_size_nm: z, y, x of the training volumes.
+        trained_on: what the training data was, for model.json.
+        demo: marks a demonstration model; reports say so.
+        licence: of the weights.
+        device: where to judge.
     """
     from cisterna.models import write_model_folder
 
-    network = state.network.single(name)
-    metrics: dict[str, Any] = {}
-    if held_out:
-        threshold = best_threshold(*_both(network, name, held_out, device))
-        odds = threshold / (255 - threshold) if threshold < 255 else 254.0
-        with torch.no_grad():
-            bias = network.final_conv_pass.conv_pass[0].bias
-            assert isinstance(bias, torch.Tensor)
-            bias[1] -= math.log(odds)
-    for value in network.state_dict().values():
-        value.copy_(value.half().float())
-    if held_out:
-        metrics = judge(network, name, held_out, device)
-    spec = {
-        "name": folder.name,
-        "family": "asem",
-        "class": name,
-        "topology": state.network.topology,
-        "padding": "valid",
-        "context": CONTEXT,
-        "stride": STRIDE,
-        "voxel_size_nm": list(voxel_size_nm),
-        "polarity": "dark_membranes",
-        "intensity": {"rule": "range", "to": [-1.0, 1.0], "percentiles": [0.1, 99.9]},
-        "flop_per_voxel": round(flop_per_voxel(settings.num_fmaps)),
-        "demo": demo,
-        "licence": licence,
-        "training": {
-            **trained_on,
-            "settings": asdict(settings) | {"classes": list(settings.classes)},
-            "iterations": state.iteration,
-            "minutes": round(state.seconds / 60, 1),
-        },
-        "metrics": metrics,
-    }
-    weights = {key: value.numpy() for key, value in network.state_dict().items()}
-    write_model_folder(folder, spec, weights)
-    write_curves(folder, state)
-    return metrics
+    shared = copy.deepcopy(state.network).cpu().eval()
+    with torch.no_grad():
+        for value in shared.state_dict().values():
+            value.copy_(value.half().float())
+    odds = [log_odds(shared, volume, device) for volume in held_out]
+    found = {}
+    for name, folder in folders.items():
+        network = shared.single(name)
+        metrics: dict[str, Any] = {}
+        if held_out:
+            index = shared.classes.index(name)
+            truth = _beside([_numbered(v.labels[name]) for v in held_out])
+            shift = _fold_threshold(network, best_threshold(_beside([_uint8(o[index]) for o in odds]), truth))
+            metrics = judge(_beside([_uint8(o[index] - shift) for o in odds]), truth, held_out)
+        spec = {
+            "name": folder.name,
+            "family": "asem",
+            "class": name,
+            "topology": shared.topology,
+            "padding": "valid",
+            "context": CONTEXT,
+            "stride": STRIDE,
+            "voxel_size_nm": list(voxel_size_nm),
+            "polarity": "dark_membranes",
+            "intensity": {"rule": "range", "to": [-1.0, 1.0], "percentiles": [0.1, 99.9]},
+            "flop_per_voxel": round(flop_per_voxel(settings.num_fmaps)),
+            "demo": demo,
+            "licence": licence,
+            "training": {
+                **trained_on,
+                "settings": asdict(settings) | {"classes": list(settings.classes)},
+                "iterations": state.iteration,
+                "minutes": round(state.seconds / 60, 1),
+            },
+            "metrics": metrics,
+        }
+        write_model_folder(folder, spec, {key: value.numpy() for key, value in network.state_dict().items()})
+        write_curves(folder, state)
+        found[name] = metrics
+    return found
 
 
-def judge(
-    network: AsemUNet, name: str, volumes: Sequence[LabelledVolume], device: str | torch.device = "cpu"
-) -> dict[str, Any]:
-    """Agreement with the truth of held-out volumes at 128 of 255, and histograms of what went in and came out."""
-    p, t = _both(network, name, volumes, device)
-    voxels = voxel_agreement(p >= 128, t)
-    objects = object_agreement(p >= 128, t, min_voxels=SMALLEST_OBJECT)
+def log_odds(network: SharedAsem, volume: LabelledVolume, device: str | torch.device = "cpu") -> NDArray[np.float32]:
+    """(classes, Z, Y, X): logit of the foreground of each class."""
+
+    def difference(logits: torch.Tensor) -> torch.Tensor:
+        return logits[:, :, 1].float() - logits[:, :, 0].float()
+
+    whole = IntensityRule(-1.0, 1.0)
+    return volume_probability(volume.image, network.to(device), whole, device=device, after=difference)
+
+
+def judge(probability: NDArray[np.uint8], truth: NDArray[Any], volumes: Sequence[LabelledVolume]) -> dict[str, Any]:
+    """Agreement with the truth at 128 of 255, and histograms of what went in and came out."""
+    voxels = voxel_agreement(probability >= 128, truth)
+    objects = object_agreement(probability >= 128, truth, min_voxels=SMALLEST_OBJECT)
     seen = np.histogram(np.concatenate([v.image.ravel() for v in volumes]), bins=32, range=(-1, 1))[0]
-    given = np.histogram(p, bins=32, range=(0, 256))[0]
+    given = np.histogram(probability, bins=32, range=(0, 256))[0]
     return {
         "on": [v.name for v in volumes],
         "threshold": 128,
@@ -102,27 +123,41 @@ def judge(
     }
 
 
-def _both(
-    network: AsemUNet, name: str, volumes: Sequence[LabelledVolume], device: str | torch.device
-) -> tuple[np.ndarray, np.ndarray]:
-    """Probability and truth of all volumes, one beside the other, a background voxel between them."""
-    probabilities, truths, last = [], [], 0
-    network = network.to(device)
+def _fold_threshold(network: AsemUNet, threshold: int) -> float:
+    """Lower the foreground's bias so that ``threshold`` becomes 128; returns the change of the logit, as rounded."""
+    bias = network.final_conv_pass.conv_pass[0].bias
+    assert isinstance(bias, torch.Tensor)
+    before = float(bias[1])
+    share = min(threshold, 254) / 255
+    with torch.no_grad():
+        bias[1] = float(torch.tensor(before - math.log(share / (1 - share))).half())
+    return before - float(bias[1])
+
+
+def _uint8(odds: NDArray[np.float32]) -> NDArray[np.uint8]:
+    probability: NDArray[np.uint8] = np.rint(255 / (1 + np.exp(-odds.astype(np.float64)))).astype(np.uint8)
+    return probability
+
+
+def _numbered(label: NDArray[Any]) -> NDArray[np.int64]:
+    """Instances as they are; a plain mask becomes its connected parts."""
+    if label.max(initial=0) <= 1:
+        label = ndimage.label(label > 0, np.ones((3, 3, 3)))[0]
+    numbered: NDArray[np.int64] = label.astype(np.int64)
+    return numbered
+
+
+def _beside(volumes: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Volumes in one array along z, a background plane after each; labels (int64) stay distinct."""
+    edges = np.max([v.shape for v in volumes], axis=0)
+    parts, last = [], 0
     for volume in volumes:
-        p = volume_probability(volume.image, network, IntensityRule(-1.0, 1.0), device=device)[0]
-        t = volume.labels[name].astype(np.int64)
-        t[t > 0] += last
-        last = max(last, int(t.max()))
-        probabilities.append(p)
-        truths.append(t)
-    network.to("cpu")
-    edges = np.max([p.shape for p in probabilities], axis=0)
-    pads = [[(0, int(e - n)) for e, n in zip(edges, p.shape, strict=True)] for p in probabilities]
-    pads = [[(a, b + 1), *rest] for (a, b), *rest in pads]
-    return (
-        np.concatenate([np.pad(p, pad) for p, pad in zip(probabilities, pads, strict=True)]),
-        np.concatenate([np.pad(t, pad) for t, pad in zip(truths, pads, strict=True)]),
-    )
+        if volume.dtype == np.int64:
+            volume = np.where(volume > 0, volume + last, 0)
+            last = max(last, int(volume.max(initial=0)))
+        pad = [(0, int(e - n)) for e, n in zip(edges, volume.shape, strict=True)]
+        parts.append(np.pad(volume, [(0, 1), *pad[1:]]))
+    return np.concatenate(parts)
 
 
 def _rounded(numbers: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cisterna.segment.training_volumes import LabelledVolume
 
 DEMO_CLASSES = ("er", "copi", "ccv", "tubular_eres")
+DEMO_ALSO = ("golgi", "mitochondria")
 PHANTOM_VOXEL_NM = 8.0
 SETTINGS = (
     "num_fmaps",
@@ -30,7 +31,7 @@ SETTINGS = (
 )
 
 
-def demo_settings(classes: tuple[str, ...] = DEMO_CLASSES) -> TrainingSettings:
+def demo_settings(classes: tuple[str, ...] = DEMO_CLASSES + DEMO_ALSO) -> TrainingSettings:
     """What the demonstration models were trained with."""
     from cisterna.segment.training_loop import TrainingSettings
 
@@ -57,6 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classes", nargs="+", default=list(DEMO_CLASSES), metavar="CLASS",
         help="classes to learn at once, sharing one network up to its last convolution",
+    )  # fmt: skip
+    parser.add_argument(
+        "--also", nargs="*", metavar="CLASS",
+        help="classes learnt beside them and not exported: what the others must not be mistaken for "
+        "(with --demo on phantoms: golgi mitochondria)",
     )  # fmt: skip
     source = parser.add_argument_group("what to learn from")
     source.add_argument(
@@ -94,10 +100,11 @@ def run(args: argparse.Namespace) -> int:
     """Train and export; prints one line of metrics per class. Raises ValueError with what to change."""
     import torch
 
-    from cisterna.segment.export import export_class
+    from cisterna.segment.export import export
     from cisterna.segment.training_loop import TrainingSettings, console, train_asem
 
-    classes = tuple(args.classes)
+    also = args.also if args.also is not None else (list(DEMO_ALSO) if args.demo and args.data is None else [])
+    classes = (*args.classes, *(name for name in also if name not in args.classes))
     settings = demo_settings(classes) if args.demo else TrainingSettings(classes)
     settings = replace(settings, **{k: getattr(args, k) for k in SETTINGS if getattr(args, k) is not None})
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
@@ -124,21 +131,20 @@ def run(args: argparse.Namespace) -> int:
         validate_every=args.validate_every,
         report=report,
     )
-    for name in classes:
-        folder = args.output / f"{args.name}-{name.replace('_', '-')}"
-        metrics = export_class(
-            settings,
-            state,
-            name,
-            folder,
-            held_out,
-            voxel_size_nm=voxel_size_nm,
-            trained_on=trained_on,
-            demo=args.data is None,
-            licence=args.licence,
-            device=device,
-        )
-        print(f"{folder}  {json.dumps({k: metrics[k] for k in ('voxels', 'objects') if k in metrics})}")
+    report("judging on the held-out volumes" if held_out else "no held-out volumes: the models carry no metrics")
+    found = export(
+        settings,
+        state,
+        {name: args.output / f"{args.name}-{name.replace('_', '-')}" for name in args.classes},
+        held_out,
+        voxel_size_nm=voxel_size_nm,
+        trained_on=trained_on,
+        demo=args.data is None,
+        licence=args.licence,
+        device=device,
+    )
+    for name, metrics in found.items():
+        print(f"{args.name}-{name.replace('_', '-')}  {json.dumps({k: metrics.get(k) for k in ('voxels', 'objects')})}")
     return 0
 
 
