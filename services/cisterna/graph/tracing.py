@@ -125,8 +125,8 @@ def _reach_border(
 ) -> Bools:
     """Flags tips whose tubule leaves the frame, and moves them onto its border (in place).
 
-    Thinning ends about one radius short of the border. A tip belongs to a leaving tubule when its largest ball
-    reaches a face of the frame that the tubule points at, and the mask is set on that face.
+    Thinning ends about one radius short of the border. A tip belongs to a leaving tubule when it lies on a face of the
+    frame, or its largest ball reaches a face that the tubule points at and the mask is set there.
     """
     border = np.zeros(found.nodes, bool)
     if len(found.ends) == 0:
@@ -154,7 +154,8 @@ def _reach_border(
             onto[:, axis] = face
             on_face = mask[tuple(onto.astype(np.int64).T)]
             towards = heading[:, axis] * sign
-            leaves = (gap <= radius[found.pixels[at]] + 1.5) & on_face & (towards > 0.25) & (gap < best)
+            reaches = (gap <= radius[found.pixels[at]] + 1.5) & (towards > 0.25)
+            leaves = (reaches | (gap < 1)) & on_face & (gap < best)
             ahead = np.abs(base[:, axis] - face) * relative[axis]
             step = np.minimum(ahead / np.maximum(towards, 0.25), 2 * ahead)[:, None] * heading / relative
             moved = np.clip(base + step, 0, size - 1)
