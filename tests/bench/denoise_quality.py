@@ -1,9 +1,10 @@
 """Quality of the demonstration model on phantom cells beside classical filters.
 
-`python tests/bench/denoise_quality.py` prints PSNR (dB) and SSIM for three noise levels, on a phantom seed that training never draws.  Each result is first
-mapped linearly onto the truth (least squares), because detectors differ in gain.  Two truths: the cell before the
-optics, and the picture a noise-free detector would take; a filter cannot undo the optics, a network may, in part.
-Filters get their best parameter in hindsight, chosen on the truth itself, which favours them.
+`python tests/bench/denoise_quality.py` prints PSNR (dB) and SSIM for three noise levels, on a phantom seed that
+training never draws.  Each result is first mapped linearly onto the truth (least squares), because detectors differ in
+gain.  Two truths: the cell before the optics, and the picture a noise-free detector would take; a filter cannot undo
+the optics, a network may, in part.  Filters get their best parameter in hindsight, chosen on the truth itself, which
+favours them.
 """
 
 import argparse

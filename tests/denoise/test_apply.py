@@ -1,5 +1,7 @@
 """Applying the network: tiles do not show, edges are mirrored, odd input behaves as documented."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -158,11 +160,11 @@ def test_bright_membranes_are_shown_dark(exact: Denoiser) -> None:
 
 
 def test_range_is_taken_from_percentiles() -> None:
-    grey = np.arange(1000, dtype=np.float32).reshape(10, 10, 10)
+    grey = np.arange(8000, dtype=np.float32).reshape(20, 20, 20)
     grey[0, 0, 0] = 1e9
     span = intensity_range(grey)
-    assert 0 < span.low < 10
-    assert 985 < span.high < 1000
+    assert 5 < span.low < 12
+    assert 7980 < span.high < 8000
 
 
 @pytest.mark.parametrize(
@@ -182,5 +184,8 @@ def test_unusable_models() -> None:
     grey = np.zeros((4, 4, 4), np.uint8)
     with pytest.raises(ValueError, match="not a FastFIB network"):
         denoise_volume(grey, torch.nn.Conv3d(1, 1, 3))
+    other = SimpleNamespace(spec={"name": "demo-er", "family": "asem"})
+    with pytest.raises(ValueError, match="demo-er is of family asem, not fastfib"):
+        denoise_volume(grey, other)
     with pytest.raises(ValueError, match="precision"):
         denoise_volume(grey, network(), precision="int8")

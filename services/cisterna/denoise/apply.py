@@ -27,7 +27,7 @@ from cisterna.tiles import NetworkGeometry, choose_tile, infer
 Image = NDArray[Any]
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 CPU_MEMORY_BYTES = 2 * 2**30
-PERCENTILES = (0.5, 99.5)
+PERCENTILES = (0.1, 99.9)  # as ingest takes them
 PERCENTILE_VOXELS = 4_000_000
 
 
@@ -114,7 +114,7 @@ def prepare(
 
 
 def intensity_range(volume: Image) -> IntensityRange:
-    """The 0.5 and 99.5 percentiles of the finite voxels (of a regular subset when there are more than four million).
+    """The 0.1 and 99.9 percentiles of the finite voxels (of a regular subset when there are more than four million).
 
     A volume whose percentiles coincide takes its extremes.  Raises ValueError when no voxel is finite.
     """

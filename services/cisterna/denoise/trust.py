@@ -53,9 +53,8 @@ def neighbour_correlation(residual: Image) -> tuple[float, ...]:
     """Correlation of each voxel with the next one, per axis; 0 for white noise and for axes of one voxel."""
     found = []
     for axis in range(residual.ndim):
-        ahead = np.take(residual, range(1, residual.shape[axis]), axis=axis)
-        behind = np.take(residual, range(residual.shape[axis] - 1), axis=axis)
-        found.append(correlation(ahead, behind))
+        along = np.moveaxis(residual, axis, 0)
+        found.append(correlation(along[1:], along[:-1]))
     return tuple(found)
 
 
