@@ -208,3 +208,26 @@ def test_exported_onnx_answers_as_torch_for_other_sizes_than_the_traced_one():
         network.segmentation_decode.bias += 0.01
     assert export.onnx_difference(network, onnx) > 1e-4
     assert np.isclose(export.flop_per_pixel(export.PUBLISHED_TOPOLOGY) * 1024**2, 1.23e12, rtol=0.02)
+
+
+def test_a_published_checkpoint_becomes_a_model_folder(tmp_path):
+    export = pytest.importorskip("cisterna.ernet.export")
+    models = pytest.importorskip("cisterna.models")
+    network = build(embed=8, depths=(2, 1), heads=2)
+    network.load_state_dict(random_state(network))
+    torch.save({"state_dict": {"module." + k: v for k, v in network.state_dict().items()}}, tmp_path / "net.pth")
+    digest = export.import_checkpoint(tmp_path / "net.pth", tmp_path / "published", 0.042, "CC-BY-4.0")
+    model = models.read_model_folder(tmp_path / "published")
+    assert model.digest == digest
+    assert model.spec["name"] == "published"
+    assert model.spec["topology"] == {"embed": 8, "depths": [2, 1], "heads": 2, "mlp_ratio": 2.0, "classes": 4}
+    assert model.spec["demo"] is False
+    assert 0 < model.spec["training"]["rounding_difference"] < 0.01
+    frames = torch.rand(1, 1, 12, 20)
+    with torch.no_grad():
+        found, expected = models.load_model(tmp_path / "published")(frames), network.eval()(frames)
+        torch.testing.assert_close(found, expected, rtol=0.01, atol=0.01)
+        onnx = (tmp_path / "published/1/model.onnx").read_bytes()
+        assert export.onnx_difference(models.load_model(tmp_path / "published"), onnx) <= 1e-4
+    with pytest.raises(ValueError, match="positive"):
+        export.import_checkpoint(tmp_path / "net.pth", tmp_path / "other", 0.0, "CC-BY-4.0")

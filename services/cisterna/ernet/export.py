@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from cisterna.models import write_model_folder
 from cisterna.models.digest import sha256
 
-from .swin2d import CONTEXT_PX, WINDOW, Swin2d
+from .checkpoint import load_ernet
+from .swin2d import CONTEXT_PX, WINDOW, Swin2d, topology_of
 from .triton_config import INPUT, OUTPUT, cluster_config
 
 OPSET = 17  # the newest that every Triton since 2022 accepts, and the first with layer norm as one operation
@@ -103,7 +104,7 @@ def model_spec(
         "pixel_size_um": pixel_size_um,
         "polarity": "bright_membranes",
         "intensity": {"rule": "ernet", "to": [0.0, 1.0]},
-        "flop_per_voxel": flop_per_pixel(topology),
+        "flop_per_voxel": round(flop_per_pixel(topology)),
         "demo": demo,
         "licence": licence,
         "training": dict(training),
@@ -130,3 +131,25 @@ def rounded(network: Swin2d) -> dict[str, NDArray[Any]]:
     if not all(torch.isfinite(parameter).all() for parameter in network.parameters()):
         raise ValueError("a weight does not fit float16 (above 65504) or is not finite; the network is broken")
     return {key: value.detach().numpy() for key, value in network.state_dict().items()}
+
+
+def import_checkpoint(
+    checkpoint: Path | str, folder: Path | str, pixel_size_um: float, licence: str, name: str | None = None
+) -> str:
+    """A published checkpoint (see `load_ernet`) → a model folder with ONNX; returns the model's digest.
+
+    `pixel_size_um`: of the images it was trained on; frames of other sizes are resampled to it. Weights are rounded to
+    float16, and model.json says by how much that moves the logits of noise (`rounding_difference`).
+    """
+    if not pixel_size_um > 0:
+        raise ValueError(f"the pixel size of the training images must be positive, in µm; got {pixel_size_um}")
+    network = load_ernet(checkpoint)
+    frames = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = network(frames)
+        rounded(network)
+        difference = float((network(frames) - before).abs().max() / before.abs().max().clamp(min=1.0))
+    training = {"checkpoint": Path(checkpoint).name, "rounding_difference": difference}
+    topology = topology_of(network.state_dict())
+    spec = model_spec(name or Path(folder).name, topology, pixel_size_um, licence, False, training, {})
+    return write_ernet_folder(folder, spec, network)
