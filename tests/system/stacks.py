@@ -138,7 +138,7 @@ def results(store: ObjectStore, run_id: str) -> dict[str, bytes]:
     document = record.read_run(store, run_id)
     assert document is not None
     paths = [p for s in document["stages"].values() for p in store.list(s["path"]) if "/receipts/" not in p]
-    paths += [p for p in store.list(f"runs/{run_id}/tables")]
+    paths += store.list(f"runs/{run_id}/tables")
     return {p: store.get(p) for p in paths}
 
 

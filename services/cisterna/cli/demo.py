@@ -27,7 +27,7 @@ DEMO_SEED = 9501
 """Seeds from 9500 on are never trained or validated on (docs/models.md)."""
 
 
-def add_arguments(commands: Any) -> None:
+def add_arguments(commands: Any, argv: list[str]) -> None:
     p = commands.add_parser("demo", help="both workflows end to end on this machine, with reports")
     p.add_argument("--fibsem", type=Path, help="your own volume instead of the phantom cell")
     p.add_argument("--voxel-size-nm", type=float, nargs=3, metavar=("Z", "Y", "X"))

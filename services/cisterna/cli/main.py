@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 
@@ -15,16 +16,23 @@ EXIT_USAGE = 2
 EXIT_UNREACHABLE = 5
 
 
-def build_parser(argv: list[str]) -> argparse.ArgumentParser:
-    from cisterna.cli import demo, make, runs, stack, submit
+ROOMS = {
+    "demo": ("demo",),
+    "stack": ("up", "down", "ps", "logs", "doctor"),
+    "submit": ("submit", "plan"),
+    "runs": ("runs", "show", "wait", "cancel", "retry", "verify", "export", "rm"),
+    "make": ("train", "models", "phantom"),
+}
+"""Which module of this room adds which commands: only the one that is asked for is imported."""
 
+
+def build_parser(argv: list[str]) -> argparse.ArgumentParser:
+    """The parser; all commands where none of them is asked for (help, mistakes)."""
     parser = argparse.ArgumentParser(prog="cisterna", description="From microscope to ER exit sites and ER networks.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    demo.add_arguments(commands)
-    stack.add_arguments(commands)
-    submit.add_arguments(commands)
-    runs.add_arguments(commands)
-    make.add_arguments(commands, argv)
+    asked = [room for room, names in ROOMS.items() if argv[:1] and argv[0] in names]
+    for room in asked or ROOMS:
+        importlib.import_module(f"cisterna.cli.{room}").add_arguments(commands, argv)
     return parser
 
 

@@ -22,7 +22,7 @@ from cisterna.store.receipts import Receipt, read_receipt, remove_task, verify_r
 START_S = 30.0
 
 
-def add_arguments(commands: Any) -> None:
+def add_arguments(commands: Any, argv: list[str]) -> None:
     runs = commands.add_parser("runs", help="all runs of the store")
     runs.set_defaults(run=lambda a: runs_command(_store(a), a.json))
     show = _run_command(commands, "show", "state, stages, warnings and events of a run")

@@ -26,7 +26,7 @@ READY_S = 150.0
 MAX_IN_FLIGHT = {"denoise": 3, "segment": 3, "ernet": 4, "eres": 3, "graph": 3}
 
 
-def add_arguments(commands: Any) -> None:
+def add_arguments(commands: Any, argv: list[str]) -> None:
     up = commands.add_parser("up", help="start Triton and the five services here and wait until they are healthy")
     up.add_argument("--store", help="store URL (file:///folder or s3://bucket/prefix); default: a directory in the home")
     up.add_argument("--workers", type=int, default=WORKERS, help="worker processes per service (default %(default)s)")

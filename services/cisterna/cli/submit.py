@@ -24,7 +24,7 @@ from cisterna.models import demo_models, install_model
 from cisterna.runs import record
 from cisterna.runs.acquisition import read_acquisition
 from cisterna.runs.lease import driver_alive
-from cisterna.runs.plan import Plan, UsedArray, make_plan
+from cisterna.runs.plan import Plan, UsedArray, check_models, make_plan
 from cisterna.runs.recipes import FibsemRecipe, Recipe, parse_recipe
 from cisterna.store import ObjectStore, open_store
 
@@ -32,7 +32,7 @@ CPU_FLOP_PER_S = 5e10
 """Rate assumed for estimates on one CPU core (float32, measured for these networks); a GPU does far more."""
 
 
-def add_arguments(commands: Any) -> None:
+def add_arguments(commands: Any, argv: list[str]) -> None:
     for verb, text in (("submit", "register the input once and run a recipe on it"), ("plan", "what submit would do: blocks, memory, bytes, time")):
         kinds = commands.add_parser(verb, help=text).add_subparsers(dest="kind", required=True, metavar="fibsem|er-movie")
         for kind in ("fibsem", "er-movie"):
@@ -195,6 +195,7 @@ def _registered_plan(store: ObjectStore, kind: str, recipe: Recipe, args: argpar
 
     for folder in demo_models():
         install_model(store, folder)
+    check_models(store, recipe)
     with ingest_progress() as progress:
         if kind == "fibsem":
             detectors = named_paths(args.detector, "--detector")

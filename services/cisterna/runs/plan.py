@@ -70,6 +70,32 @@ def make_plan(
     raise RecipeError(f"recipe {recipe.recipe} does not fit a {acquisition.kind}: submit fibsem for volumes, er-movie for movies")
 
 
+def check_models(store: ObjectStore, recipe: Recipe) -> None:
+    """Raises RecipeError where the recipe names a model that is absent, altered or of another family."""
+    if isinstance(recipe, FibsemRecipe):
+        wanted = [(f"segment.models.{c}", m, "asem") for c, m in recipe.segment.models.items()]
+        wanted += [("denoise.model", recipe.denoise.model, "fastfib")] if recipe.denoise.enabled else []
+    else:
+        wanted = [("ernet.model", recipe.ernet.model, "ernet")]
+    for where, name, family in wanted:
+        find_model(store, name, family, where)
+
+
+def find_model(store: ObjectStore, name: str, family: str, where: str) -> Mapping[str, Any]:
+    """model.json of a model in the store, of the family that ``where`` needs."""
+    try:
+        spec = read_spec(store.get(f"models/{name}/model.json"), f"models/{name}")
+    except ObjectMissing:
+        raise RecipeError(
+            f"{where} names model {name!r}, which is not in the store: `cisterna models list` shows what is"
+        ) from None
+    except ModelError as e:
+        raise RecipeError(f"{where}: {e}") from e
+    if not spec["family"].startswith(family):
+        raise RecipeError(f"{where} names model {name!r} of family {spec['family']}; it needs one of family {family}")
+    return spec
+
+
 class _Builder:
     """Collects stages; knows how references, keys and images are spelled."""
 
@@ -86,14 +112,7 @@ class _Builder:
         self.grid = self.spec.grid
 
     def model(self, name: str, family: str, where: str) -> Mapping[str, Any]:
-        try:
-            spec = read_spec(self.store.get(f"models/{name}/model.json"), f"models/{name}")
-        except ObjectMissing:
-            raise RecipeError(f"{where} names model {name!r}, which is not in the store: `cisterna models list` shows what is") from None
-        except ModelError as e:
-            raise RecipeError(f"{where}: {e}") from e
-        if spec["family"] != family and not spec["family"].startswith(family):
-            raise RecipeError(f"{where} names model {name!r} of family {spec['family']}; it needs one of family {family}")
+        spec = find_model(self.store, name, family, where)
         self.models[name] = spec
         return spec
 
