@@ -7,14 +7,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from cisterna.report.movie import render_movie_report
-from cisterna.report.page import number
+from cisterna.report.page import Page, number, provenance, render_page, run_warnings
 from cisterna.report.palette import SITE_CLASSES
 from cisterna.report.volume import render_volume_report
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
-class Page(HTMLParser):
+class Reading(HTMLParser):
     """Tags in balance, references, headings, and all tables as lists of rows of text."""
 
     def __init__(self, text):
@@ -63,7 +63,7 @@ class Page(HTMLParser):
 
 
 def check(text):
-    page = Page(text)
+    page = Reading(text)
     assert text.startswith("<!doctype html>")
     assert all(r.startswith(("data:image/png;base64,iVBOR", "#")) for r in page.references)
     assert not re.search(r"url\(|@import|<script|<link|<iframe", text)
@@ -131,49 +131,69 @@ def test_warnings_come_before_numbers_and_are_said_once(volume_html):
     assert volume_html.index("108 nm is assumed") < volume_html.index("What was found")
 
 
-def test_models_that_are_not_demonstrations_bring_no_warning(make, volume):
-    models = {
-        "asem-2631": {
-            "family": "asem",
-            "class": "copi",
-            "digest": "0123456789abcdef" * 4,
-            "licence": "CC0-1.0",
-            "demo": False,
-        }
-    }
-    text = render_volume_report(
-        make.volume_data(volume, planes=[], run=make.document(models=models, warnings=[], notes=[]))
+def page_of(run):
+    """The page around the sections, which is the same for both recipes."""
+    return render_page(
+        Page(
+            title="ER exit sites", subject="", run=run, lead="", warnings=run_warnings(run), sections=[provenance(run)]
+        )
     )
+
+
+def test_models_that_are_not_demonstrations_bring_no_warning(make):
+    model = {"family": "asem", "class": "copi", "digest": "0123456789abcdef" * 4, "licence": "CC0-1.0", "demo": False}
+    text = page_of(make.document(models={"asem-2631": model}, warnings=[], notes=[]))
     assert "phantoms only" not in text
     assert "Read this first" not in text
     assert check(text).tables["Models"][1][:5] == ["asem-2631", "asem", "copi", "0123456789abcdef", "CC0-1.0"]
 
 
-def test_a_degraded_run_lists_its_blocks_and_what_was_skipped(make, volume):
+def test_a_degraded_run_lists_its_blocks_and_what_was_skipped(make):
     lost = [{"stage": "segment-copi", "block": n, "reason": "CORRUPT_CHUNK"} for n in range(20)]
-    run = make.document(state="DEGRADED", quarantined=lost, skipped=["eres-sites"])
-    page = check(text := render_volume_report(make.volume_data(volume, planes=[], run=run)))
-    assert text.index("DEGRADED") < text.index("What was found")
+    page = check(text := page_of(make.document(state="DEGRADED", quarantined=lost, skipped=["eres-sites"])))
+    assert "<strong>DEGRADED</strong>" in text
     assert "Not computed: eres-sites." in text
     assert "… and 8 more" in text
     assert len(page.tables["Blocks that could not be computed (20)"]) == 21
 
 
-def test_a_failed_run_gives_its_error(make, volume):
-    text = render_volume_report(
-        make.volume_data(volume, planes=[], run=make.document(state="FAILED", error="the store is <full>"))
-    )
+def test_a_failed_run_gives_its_error(make):
+    text = page_of(make.document(state="FAILED", error="the store is <full>"))
     assert "the store is &lt;full&gt;" in text
     assert 'role="alert"' in text
 
 
-def test_text_from_outside_is_escaped(make, volume):
+def test_stages_stand_with_their_times_and_pyramids_in_one_row(make):
+    _, denoise, pyramids = check(page_of(make.document())).tables["Stages"]
+    assert denoise == ["denoise", "abababababab", "demo-fastfib", "12 / 12", "1.50", "22.2", "0.500", "13.0"]
+    assert pyramids[:4] == ["pyramid levels (1 stages)", "–", "–", "2 / 2"]
+
+
+def test_parameters_and_versions_are_listed_whole(make):
+    tables = check(page_of(make.document())).tables
+    assert tables["Parameters"][1:] == [["eres.rules.name", "nair2025"], ["eres.rules.link_nm", "50.0"]]
+    assert tables["Software"][1:] == [["cisterna", "0.1.0"], ["numpy", "2.4.0"]]
+
+
+def test_text_from_outside_is_escaped(make):
     evil = "<script>alert(1)</script>"
-    sites = volume.sites.assign(reason=evil)
-    run = make.document(acquisition=evil, notes=[evil + " `code`"], parameters={evil: evil}, versions={evil: "1"})
-    text = render_volume_report(make.volume_data(volume, planes=[], run=run, sites=sites))
+    more = {"acquisition": evil, "notes": [evil + " `code`"], "parameters": {evil: evil}, "versions": {evil: "1"}}
+    stages = {evil: {"stage_key": evil, "model": evil}}
+    lost = [{"stage": evil, "block": evil, "reason": evil}]
+    text = page_of(make.document(state="DEGRADED", quarantined=lost, stages=stages, error=evil, **more))
     check(text)
+    assert text.count("&lt;script&gt;") >= 9
     assert "<code>code</code>" in text
+
+
+def test_reasons_of_sites_are_escaped(make, volume):
+    sites = volume.sites.assign(reason="<b>&")
+    assert (
+        check(render_volume_report(make.volume_data(volume, planes=[], sites=sites))).tables[f"All {len(sites)} sites"][
+            1
+        ][-1]
+        == "<b>&"
+    )
 
 
 def test_an_empty_volume_gives_a_whole_report(make, volume):
@@ -218,8 +238,6 @@ def test_frames_below_the_gate_are_counted_in_the_warnings(make, movie):
     low = movie.frames.assign(snr_power=np.where(movie.frames["frame"] < 3, 4.9, 5.0))
     text = render_movie_report(make.movie_data(movie, views=[], frames=low))
     assert f"3 of {len(low)} frames have an SNR below 5" in text
-    fine = render_movie_report(make.movie_data(movie, views=[], frames=movie.frames.assign(snr_power=5.0)))
-    assert "have an SNR below" not in fine
 
 
 def test_snr_that_does_not_apply_is_no_warning(make, movie):

@@ -82,8 +82,16 @@ def dress(axes: Axes, xlabel: str = "", ylabel: str = "", title: str = "", grid:
 
 def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> None:
     """The legend under the chart, where it covers no data."""
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=columns, fontsize=7.8, frameon=False,
-                  handlelength=1.0, columnspacing=1.4, borderaxespad=0.2)  # fmt: skip
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside lower left",
+        ncols=columns,
+        fontsize=7.8,
+        frameon=False,
+        handlelength=1.0,
+        columnspacing=1.4,
+        borderaxespad=0.2,
+    )
 
 
 def say_empty(axes: Axes, sentence: str) -> None:

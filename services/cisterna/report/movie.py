@@ -25,9 +25,14 @@ from cisterna.report.tallies import degree_totals, finite, kaplan_meier, median_
 FIRST_FRAMES = 30
 MULTI_WAY = 3.5
 FRAME_FIGURES = (
-    "transitivity", "degree_assortativity", "largest_component_node_share", "total_length_um", "tubule_share", "sheet_share",
+    "transitivity",
+    "degree_assortativity",
+    "largest_component_node_share",
+    "total_length_um",
+    "tubule_share",
+    "sheet_share",
     "sbt_share",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,21 @@ def render_movie_report(data: MovieReportData) -> str:
     count = data.shape[0]
     lead = "One frame." if count == 1 else f"{number(count)} frames, one every {data.frame_interval_s:g} s."
     page = Page(
-        title="ER network", subject="ER movie", run=data.run, lead=lead, warnings=[*run_warnings(data.run), *_snr_warning(data)],
+        title="ER network",
+        subject="ER movie",
+        run=data.run,
+        lead=lead,
+        warnings=[*run_warnings(data.run), *_snr_warning(data)],
         sections=[*sections, provenance(data.run)],
-        facts=[("acquisition", data.run.acquisition), ("run", data.run.run_id), ("field", size), ("pixel size", pixel),
-               *data.facts.items(), ("finished", data.run.finished or "–")],
-    )  # fmt: skip
+        facts=[
+            ("acquisition", data.run.acquisition),
+            ("run", data.run.run_id),
+            ("field", size),
+            ("pixel size", pixel),
+            *data.facts.items(),
+            ("finished", data.run.finished or "–"),
+        ],
+    )
     return render_page(page)
 
 
@@ -123,9 +138,11 @@ def _views(data: MovieReportData) -> list[Section]:
         pictures.append(picture(figures.frame_figure(view, own_nodes, own_edges), words, words, PLATE_DPI))
     large = picture(
         figures.network_figure(nodes, edges, first.size_um, first.pixel_um),
-        f"Network of frame {first.frame} at true coordinates: {len(nodes)} nodes coloured by degree, {len(edges)} edges.",
-        f"Frame {first.frame} at true coordinates, edges along their traced path.", PLATE_DPI,
-    )  # fmt: skip
+        f"Network of frame {first.frame} at true coordinates: {len(nodes)} nodes coloured by degree, {len(edges)} "
+        f"edges.",
+        f"Frame {first.frame} at true coordinates, edges along their traced path.",
+        PLATE_DPI,
+    )
     return [
         Section("Frames", pictures=pictures, keys=[*NETWORK_CLASSES[:0:-1], *DEGREES[1:]]),
         Section("The network at true coordinates", pictures=[large]),
@@ -135,9 +152,18 @@ def _views(data: MovieReportData) -> list[Section]:
 def _metrics(data: MovieReportData) -> Section:
     frames = data.frames
     names = (
-        "nodes", "edges", "density", "transitivity", "average_clustering", "degree_assortativity", "categorical_assortativity",
-        "components", "largest_component_node_share", "largest_component_edge_share", "total_length_um",
-    )  # fmt: skip
+        "nodes",
+        "edges",
+        "density",
+        "transitivity",
+        "average_clustering",
+        "degree_assortativity",
+        "categorical_assortativity",
+        "components",
+        "largest_component_node_share",
+        "largest_component_edge_share",
+        "total_length_um",
+    )
     rows = []
     for name in names:
         n, median, mean, spread = median_and_spread(frames[name])
@@ -148,7 +174,7 @@ def _metrics(data: MovieReportData) -> Section:
         rows,
         wide=True,
     )
-    alt = f"Nodes, edges, density, clustering, assortativity, assembly and components of {len(frames)} frames through time."
+    alt = f"Through time, {len(frames)} frames: nodes, edges, density, clustering, assortativity, assembly, components."
     return Section("Metrics through time", pictures=[picture(figures.metrics_figure(frames), alt)], grids=[grid])
 
 
@@ -161,17 +187,32 @@ def _composition(data: MovieReportData) -> Section:
     degrees = [(str(d), int(n), float(s)) for d, n, s in totals.to_numpy().tolist()]
     snr = finite(frames["snr_power"])
     snr_words = (
-        f"{int((snr < data.snr_gate).sum())} of {snr.size} frames below {data.snr_gate:g}; median {number(float(np.median(snr)))}."
+        f"{int((snr < data.snr_gate).sum())} of {snr.size} frames below {data.snr_gate:g}; median "
+        f"{number(float(np.median(snr)))}."
         if snr.size
         else "Not applicable: the background is clipped or the movie says so itself."
     )
     pairs = [
-        picture(figures.degree_figure(frames), "Degree distribution over all frames.", "Nodes of all frames; figures above the bars are counts."),
-        picture(figures.area_figure(frames), f"Area shares of the ER through time. Means: {shares}.", f"Shares of the ER, not of the cell. Means: {shares}."),
-        picture(figures.phenotype_figure(frames), "Assembly ratio against degree assortativity, one dot a frame.",
-                "The paper's plot of phenotypes: healthy networks lie right (0.90–0.92), fragmented ones left and low (0.03–0.05; −0.25 to −0.34)."),
-        picture(figures.snr_figure(frames, data.snr_gate), f"Signal-to-noise ratio of each frame. {snr_words}", snr_words),
-    ]  # fmt: skip
+        picture(
+            figures.degree_figure(frames),
+            "Degree distribution over all frames.",
+            "Nodes of all frames; figures above the bars are counts.",
+        ),
+        picture(
+            figures.area_figure(frames),
+            f"Area shares of the ER through time. Means: {shares}.",
+            f"Shares of the ER, not of the cell. Means: {shares}.",
+        ),
+        picture(
+            figures.phenotype_figure(frames),
+            "Assembly ratio against degree assortativity, one dot a frame.",
+            "The paper's plot of phenotypes: healthy networks lie right (0.90–0.92), "
+            "fragmented ones left and low (0.03–0.05; −0.25 to −0.34).",
+        ),
+        picture(
+            figures.snr_figure(frames, data.snr_gate), f"Signal-to-noise ratio of each frame. {snr_words}", snr_words
+        ),
+    ]
     return Section(
         "What it is made of",
         pairs=pairs,
@@ -208,7 +249,8 @@ def _junctions(data: MovieReportData) -> Section:
         )
     header = ("junctions", "n", "cut off", "mean s", "median s", "Kaplan–Meier median s", "changes of state")
     text = [
-        "A static network with fresh noise gives 70–267 false changes of state in 60 frames of about 240 junctions, with episodes of 4–7 s "
+        "A static network with fresh noise gives 70–267 false changes of state in 60 frames of about 240 junctions, "
+        "with episodes of 4–7 s "
         "three-way and 2–4 s multi-way. Lifetimes in that range are the floor of the method, not motion.",
     ]
     figure = figures.lifetime_figure(junctions, survival)
@@ -228,10 +270,17 @@ def _table(data: MovieReportData) -> Section:
     if not len(data.frames):
         return Section("Frame by frame", text=["No frame was measured."])
     rows = [
-        (int(r["frame"]), float(r["time_s"]), float(r["snr_power"]), str(r["snr_flag"]), int(r["nodes"]), int(r["edges"]),
-         *(float(r[name]) for name in FRAME_FIGURES))
+        (
+            int(r["frame"]),
+            float(r["time_s"]),
+            float(r["snr_power"]),
+            str(r["snr_flag"]),
+            int(r["nodes"]),
+            int(r["edges"]),
+            *(float(r[name]) for name in FRAME_FIGURES),
+        )
         for r in data.frames.head(data.first_frames).to_dict("records")
-    ]  # fmt: skip
+    ]
     header = (
         "frame",
         "s",
@@ -268,14 +317,18 @@ def _table(data: MovieReportData) -> Section:
 
 def _limits(data: MovieReportData) -> Section:
     points = [
-        "Count ratios hide errors: on synthetic networks a tracer returned 0.97 of the nodes while only 64 % of the junctions lay within 2 px of a true one. "
+        "Count ratios hide errors: on synthetic networks a tracer returned 0.97 of the nodes while only 64 % of the "
+        "junctions lay within 2 px of a true one. "
         "Equal counts do not mean the same network.",
-        "7–18 % of true edges are shorter than the tubule width + 2 px and cannot be resolved; merging close junctions turns pure three-way networks "
+        "7–18 % of true edges are shorter than the tubule width + 2 px and cannot be resolved; merging close "
+        "junctions turns pure three-way networks "
         "into 11–30 % multi-way ones. Compare shares of degrees only between movies of one pixel size and one width.",
         "Lifetimes have a floor that noise alone produces; junctions present in the first frame began before it.",
         "Tubules that end in a sheet count as tips, and the parts they join as fragments.",
-        "Assortativity here is the numeric (Pearson) one and the categorical one, each under its name; published “global clustering” is the average of the local coefficients.",
-        "The network model is sensitive to scale: an unknown or wrong pixel size moves the shares of tubules and sheets.",
+        "Assortativity here is the numeric (Pearson) one and the categorical one, each under its name; published "
+        "“global clustering” is the average of the local coefficients.",
+        "The network model is sensitive to scale: an unknown or wrong pixel size moves the shares of tubules and "
+        "sheets.",
         "One cell is n = 1: frames of one movie are not independent.",
     ]
     return Section("Limits", points=points)

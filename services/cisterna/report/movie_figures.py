@@ -53,7 +53,10 @@ def class_rgb(classes: np.ndarray, raw: np.ndarray | None = None) -> np.ndarray:
 
 
 def edge_segments(edges: pd.DataFrame) -> list[np.ndarray]:
-    """Edge paths as (n, 2) x, y arrays in µm, from the flat y0, x0, y1, x1 … of the table; shorter than two points is left out."""
+    """Edge paths as (n, 2) arrays of x, y in µm, from the flat y0, x0, y1, x1 … of the table.
+
+    A path of less than two points is left out.
+    """
     paths = (np.asarray(path, dtype=float) for path in edges["path_yx_um"])
     return [path.reshape(-1, 2)[:, ::-1] for path in paths if path.size >= 4 and path.size % 2 == 0]
 
@@ -75,9 +78,14 @@ def draw_network(
         chosen = degree == index if index < 4 else degree > 3
         if chosen.any():
             axes.scatter(
-                nodes.loc[chosen, "x_um"], nodes.loc[chosen, "y_um"], s=area, c=swatch.colour, linewidths=0, zorder=3,
+                nodes.loc[chosen, "x_um"],
+                nodes.loc[chosen, "y_um"],
+                s=area,
+                c=swatch.colour,
+                linewidths=0,
+                zorder=3,
                 label=f"{swatch.label} ({int(chosen.sum())})",
-            )  # fmt: skip
+            )
     axes.set_xlim(left, left + width)
     axes.set_ylim(top + height, top)
     axes.set_aspect("equal")
@@ -143,18 +151,29 @@ def through_time(axes: Axes, frames: pd.DataFrame, series: list[tuple[str, str, 
 TIME_PANELS: tuple[tuple[str, list[tuple[str, str, str]]], ...] = (
     ("Nodes and edges", [("nodes", "nodes", ACCENT), ("edges", "edges", SECOND)]),
     ("Density  2E / N(N−1)", [("density", "density", ACCENT)]),
-    ("Clustering", [("transitivity", "transitivity (global)", ACCENT), ("average_clustering", "average of local", SECOND)]),
-    ("Assortativity", [("degree_assortativity", "degree (Pearson)", ACCENT), ("categorical_assortativity", "categorical", SECOND)]),
-    ("Assembly: share in the largest component", [("largest_component_node_share", "of nodes", ACCENT),
-                                                  ("largest_component_edge_share", "of edges", SECOND)]),
+    (
+        "Clustering",
+        [("transitivity", "transitivity (global)", ACCENT), ("average_clustering", "average of local", SECOND)],
+    ),
+    (
+        "Assortativity",
+        [("degree_assortativity", "degree (Pearson)", ACCENT), ("categorical_assortativity", "categorical", SECOND)],
+    ),
+    (
+        "Assembly: share in the largest component",
+        [("largest_component_node_share", "of nodes", ACCENT), ("largest_component_edge_share", "of edges", SECOND)],
+    ),
     ("Components", [("components", "components", ACCENT)]),
-)  # fmt: skip
+)
 
 
 # Counts and shares start at zero: a change of 2 % should not look like a collapse. The other charts keep a zero line.
 AXIS_RANGES: dict[str, tuple[float, float | None]] = {
-    TIME_PANELS[0][0]: (0, None), TIME_PANELS[1][0]: (0, None), TIME_PANELS[4][0]: (0, 1.03), TIME_PANELS[5][0]: (0, None),
-}  # fmt: skip
+    TIME_PANELS[0][0]: (0, None),
+    TIME_PANELS[1][0]: (0, None),
+    TIME_PANELS[4][0]: (0, 1.03),
+    TIME_PANELS[5][0]: (0, None),
+}
 
 
 def metrics_figure(frames: pd.DataFrame) -> Figure:
@@ -234,9 +253,15 @@ def phenotype_figure(frames: pd.DataFrame) -> Figure:
         say_empty(axes, "assortativity is not defined in any frame")
         return figure
     dots = axes.scatter(
-        rows["largest_component_node_share"], rows["degree_assortativity"], c=rows["time_s"], cmap="viridis", s=26,
-        edgecolors="white", linewidths=0.5, zorder=3,
-    )  # fmt: skip
+        rows["largest_component_node_share"],
+        rows["degree_assortativity"],
+        c=rows["time_s"],
+        cmap="viridis",
+        s=26,
+        edgecolors="white",
+        linewidths=0.5,
+        zorder=3,
+    )
     axes.axhline(0, color=MUTED, lw=0.8)
     axes.set_xlim(-0.02, 1.02)
     reach = max(0.4, float(rows["degree_assortativity"].abs().max()) * 1.15)
@@ -262,9 +287,14 @@ def lifetime_figure(junctions: pd.DataFrame, survival: Survival | None) -> Figur
     else:
         bins = np.linspace(0, max(float(lifetimes[known].max()), 1e-6) * 1.02, 25)
         left.hist(
-            [lifetimes[known & ~censored], lifetimes[known & censored]], bins=bins.tolist(), stacked=True,
-            color=[ACCENT, "#b9c6cc"], label=["end seen", "cut off by the movie"], edgecolor="white", linewidth=0.5,
-        )  # fmt: skip
+            [lifetimes[known & ~censored], lifetimes[known & censored]],
+            bins=bins.tolist(),
+            stacked=True,
+            color=[ACCENT, "#b9c6cc"],
+            label=["end seen", "cut off by the movie"],
+            edgecolor="white",
+            linewidth=0.5,
+        )
         left.legend(fontsize=8, frameon=False)
         left.yaxis.set_major_locator(MaxNLocator(integer=True))
     if survival is None:

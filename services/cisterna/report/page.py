@@ -19,7 +19,7 @@ THIN_SPACE = "\u202f"
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """A value for readers: integers grouped by thin spaces, floats to `digits` significant figures, `–` for undefined."""
+    """A value for readers: integers grouped by thin spaces, floats to `digits` figures, `–` for undefined."""
     if value is None or value is pd.NA:
         return "–"
     if isinstance(value, bool) or (not isinstance(value, int | float) and not hasattr(value, "dtype")):
@@ -168,6 +168,9 @@ def quarantine_grid(run: RunDocument) -> list[Grid]:
     return [Grid(f"Blocks that could not be computed ({len(rows)})", ("stage", "block", "reason"), rows)]
 
 
+STAGE_HEADER = ("stage", "key", "model", "blocks", "read s", "compute s", "write s", "wall s")
+
+
 def stage_rows(run: RunDocument) -> list[tuple[Any, ...]]:
     """One row a stage; the many small stages that write pyramid levels stand together in a last one."""
     parts = ("read_s", "compute_s", "write_s", "wall_s")
@@ -176,13 +179,13 @@ def stage_rows(run: RunDocument) -> list[tuple[Any, ...]]:
     for name, stage in run.stages.items():
         if name not in pyramids:
             timing = run.timings.get(name, {})
-            done = f"{stage.get('done', '–')} / {stage.get('blocks', '–')}"
+            finished = f"{stage.get('done', '–')} / {stage.get('blocks', '–')}"
             key = str(stage.get("stage_key", "–"))[:12]
-            rows.append((name, key, stage.get("model") or "–", done, *(timing.get(part) for part in parts)))
+            rows.append((name, key, stage.get("model") or "–", finished, *(timing.get(part) for part in parts)))
     if pyramids:
-        done = f"{sum(run.stages[n].get('done', 0) for n in pyramids)} / {sum(run.stages[n].get('blocks', 0) for n in pyramids)}"
+        done, blocks = (sum(int(run.stages[n].get(what, 0)) for n in pyramids) for what in ("done", "blocks"))
         sums = [sum(float(run.timings.get(n, {}).get(part, 0.0)) for n in pyramids) for part in parts]
-        rows.append((f"pyramid levels ({len(pyramids)} stages)", "–", "–", done, *sums))
+        rows.append((f"pyramid levels ({len(pyramids)} stages)", "–", "–", f"{done} / {blocks}", *sums))
     return rows
 
 
@@ -194,11 +197,11 @@ def provenance(run: RunDocument) -> Section:
         for name, m in sorted(run.models.items())
     ]  # fmt: skip
     uses = [(c, u.get("source", "–"), str(u.get("identity", "–"))[:16]) for c, u in sorted(run.uses.items())]
-    times = "read, compute and write are summed over blocks; wall is what the driver waited for, other blocks in the queue included."
+    times = "Sums over blocks; wall is what the driver waited for, other blocks in the queue included."
     grids = [
         Grid("Models", ("name", "family", "class", "digest", "licence", "trained on"), models, wide=True),
         Grid("Classes from existing arrays", ("class", "array", "identity"), uses, wide=True),
-        Grid("Stages", ("stage", "key", "model", "blocks", "read s", "compute s", "write s", "wall s"), stage_rows(run), times, wide=True),
+        Grid("Stages", STAGE_HEADER, stage_rows(run), times, wide=True),
         Grid("Parameters", ("parameter", "value"), flat_parameters(run.parameters)),
         Grid("Software", ("package", "version"), sorted(run.versions.items())),
     ]  # fmt: skip

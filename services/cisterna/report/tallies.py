@@ -26,7 +26,7 @@ class Multiplicity:
 
 
 def multiplicities(links: pd.DataFrame, column: str) -> list[Multiplicity]:
-    """How many sites named in `column` of the links have one partner, two, … (sites without a link are not in links)."""
+    """How many sites named in `column` have one partner, two, … (sites without a link are not in `links`)."""
     if not len(links):
         return []
     partners = links.groupby(column).size().value_counts().sort_index()

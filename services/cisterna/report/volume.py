@@ -70,11 +70,21 @@ def render_volume_report(data: VolumeReportData) -> str:
         _limits(data),
     ]
     page = Page(
-        title="ER exit sites", subject="FIB-SEM volume", run=data.run, lead=lead, warnings=run_warnings(data.run),
+        title="ER exit sites",
+        subject="FIB-SEM volume",
+        run=data.run,
+        lead=lead,
+        warnings=run_warnings(data.run),
         sections=[*sections, provenance(data.run)],
-        facts=[("acquisition", data.run.acquisition), ("run", data.run.run_id), ("volume", _micrometres(data.size_nm)),
-               ("voxel size", _voxel(data.voxel_size_nm)), *data.facts.items(), ("finished", data.run.finished or "–")],
-    )  # fmt: skip
+        facts=[
+            ("acquisition", data.run.acquisition),
+            ("run", data.run.run_id),
+            ("volume", _micrometres(data.size_nm)),
+            ("voxel size", _voxel(data.voxel_size_nm)),
+            *data.facts.items(),
+            ("finished", data.run.finished or "–"),
+        ],
+    )
     return render_page(page)
 
 
@@ -101,7 +111,8 @@ def _counts(data: VolumeReportData, counts: Mapping[str, int]) -> Section:
     alone = sum("extent alone: otherwise vesicular" in str(reason) for reason in data.sites["reason"])
     if alone:
         text.append(
-            f"{number(alone)} group{'s' * (alone != 1)} near the ER left as Golgi-associated by extent alone: a fully detected "
+            f"{number(alone)} group{'s' * (alone != 1)} near the ER left as Golgi-associated by extent alone: a "
+            f"fully detected "
             "large site looks the same. Review them before counting."
         )
     grids = []
@@ -155,7 +166,8 @@ def _cluster_words(sites: pd.DataFrame) -> str:
     low, high = figures.CLUSTER_RANGE
     inside = int(rows["cluster_size"].between(low, high).sum())
     return (
-        f"{inside} of {len(rows)} vesicular sites have {low}–{high} vesicles within one region; the paper counted them by eye, "
+        f"{inside} of {len(rows)} vesicular sites have {low}–{high} vesicles within one region; the paper counted "
+        f"them by eye, "
         "and a model finds one or a few of a cluster, so the class does not depend on it."
     )
 
@@ -182,10 +194,14 @@ def _sizes(data: VolumeReportData) -> Section:
     diameter = figures.diameter_figure(data.objects, data.sites)
     distance = figures.distance_figure(data.objects, data.sites, data.near_er_nm)
     pairs = [
-        picture(diameter, f"Histogram of vesicle diameters, n = {n}, median {number(median)} nm.",
-                "From the masks: such a diameter moves with the probability threshold. The paper: 59.2 ± 9.1 nm near the Golgi, 75.7 ± 9.1 nm near the ER."),
+        picture(
+            diameter,
+            f"Histogram of vesicle diameters, n = {n}, median {number(median)} nm.",
+            "From the masks: such a diameter moves with the probability threshold. "
+            "The paper: 59.2 ± 9.1 nm near the Golgi, 75.7 ± 9.1 nm near the ER.",
+        ),
         picture(distance, f"Histogram of vesicle-to-ER distances. {words}", words),
-    ]  # fmt: skip
+    ]
     header = ("class of the site", "vesicles", "median nm", "mean nm", "s.d. nm", "median to ER nm")
     return Section(
         "How large, how near", pairs=pairs, grids=[Grid("Vesicles by class", header, rows, wide=True)] if rows else []
@@ -222,11 +238,19 @@ def _first_sites(data: VolumeReportData) -> Section:
         return Section("Sites", text=["No group of vesicles and no tubular object was found in this volume."])
     labels = {s.key: s.label.replace(" ", "\u00a0") for s in SITE_CLASSES}
     rows = [
-        (int(r["site_id"]), labels.get(r["site_class"], r["site_class"]), int(r["objects"]), int(r["cluster_size"]),
-         *(round(float(r[f"centroid_{a}_nm"])) for a in "zyx"), float(r["er_distance_nm"]), int(r["linked_sites"]),
-         "yes" if r["near_volume_edge"] else "", str(r["reason"]))
+        (
+            int(r["site_id"]),
+            labels.get(r["site_class"], r["site_class"]),
+            int(r["objects"]),
+            int(r["cluster_size"]),
+            *(round(float(r[f"centroid_{a}_nm"])) for a in "zyx"),
+            float(r["er_distance_nm"]),
+            int(r["linked_sites"]),
+            "yes" if r["near_volume_edge"] else "",
+            str(r["reason"]),
+        )
         for r in data.sites.head(data.first_sites).to_dict("records")
-    ]  # fmt: skip
+    ]
     header = ("site", "class", "objects", "cluster", "z nm", "y nm", "x nm", "to ER nm", "links", "edge", "why")
     title = f"Sites 1 to {len(rows)} of {len(data.sites)}" if len(rows) < len(data.sites) else f"All {len(rows)} sites"
     return Section(
@@ -241,14 +265,18 @@ def _limits(data: VolumeReportData) -> Section:
     edge = int(data.sites["near_volume_edge"].astype(bool).sum()) if len(data.sites) else 0
     points = [
         *data.remarks,
-        "Automatic sites are candidates until someone has looked at them (`cisterna review sample`): in the paper, masks served only as guides "
+        "Automatic sites are candidates until someone has looked at them (`cisterna review sample`): in the paper, "
+        "masks served only as guides "
         "and the vesicles of a site were counted by eye.",
-        "Distances run between the centres of the nearest two voxels of two masks. On planes at known gaps they read +1.2 ± 0.5 nm "
+        "Distances run between the centres of the nearest two voxels of two masks. On planes at known gaps they read "
+        "+1.2 ± 0.5 nm "
         "at 5.24 × 4 × 4 nm, and up to one voxel at contact.",
         f"Near the ER may be chance: {CHANCE_NEAR_ER}; the paper's 247 of 273 is 90 %.",
-        "Better recall can lose sites: objects closer than the grouping distance become one group, and a group longer than 400 nm is taken for "
+        "Better recall can lose sites: objects closer than the grouping distance become one group, and a group "
+        "longer than 400 nm is taken for "
         "Golgi. Look at the reasons before comparing two models.",
-        "Diameters from masks depend on the threshold (75.7 nm reads 80 / 72 / 65 nm at 0.3 / 0.5 / 0.7). Measure on the image for a claim.",
+        "Diameters from masks depend on the threshold (75.7 nm reads 80 / 72 / 65 nm at 0.3 / 0.5 / 0.7). Measure on "
+        "the image for a claim.",
         f"{edge} of {len(data.sites)} sites touch or come near the edge of the volume and may be cut.",
         "One cell is n = 1: compare cells, not sites.",
     ]

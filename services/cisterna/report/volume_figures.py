@@ -33,7 +33,8 @@ class Plane:
     """One slice through the volume; every layer is (rows, columns) on the grid of `raw`.
 
     `name` says which axes are drawn (rows then columns: `yx`, `zx`, `zy`), `position_nm` where the third axis is cut,
-    `pixel_nm` the (row, column) size of a pixel of these layers. `er` is a mask; `labels` maps the class to an object-id image.
+    `pixel_nm` the (row, column) size of a pixel of these
+    layers. `er` is a mask; `labels` maps the class to an object-id image.
     """
 
     name: str
@@ -111,9 +112,15 @@ def projection_figure(
     axes = figure.subplots()
     if er_projection is not None and er_projection.size:
         axes.imshow(
-            er_projection, extent=(0, width, height, 0), cmap="Greys", vmin=0, vmax=max(float(er_projection.max()) * 2.2, 1e-6),
-            interpolation="bilinear", aspect="equal", zorder=0,
-        )  # fmt: skip
+            er_projection,
+            extent=(0, width, height, 0),
+            cmap="Greys",
+            vmin=0,
+            vmax=max(float(er_projection.max()) * 2.2, 1e-6),
+            interpolation="bilinear",
+            aspect="equal",
+            zorder=0,
+        )
     for swatch in SITE_CLASSES:
         rows = sites[sites["site_class"] == swatch.key]
         if not len(rows):
@@ -121,9 +128,16 @@ def projection_figure(
         area = 14 + 5 * np.sqrt(rows["objects"].to_numpy(dtype=float).clip(1))
         marker = "D" if swatch.key in TUBULAR_CLASSES else "o"
         axes.scatter(
-            rows["centroid_x_nm"] / 1000, rows["centroid_y_nm"] / 1000, s=area, c=swatch.colour, marker=marker,
-            edgecolors="white", linewidths=0.6, label=f"{swatch.label} ({len(rows)})", zorder=3,
-        )  # fmt: skip
+            rows["centroid_x_nm"] / 1000,
+            rows["centroid_y_nm"] / 1000,
+            s=area,
+            c=swatch.colour,
+            marker=marker,
+            edgecolors="white",
+            linewidths=0.6,
+            label=f"{swatch.label} ({len(rows)})",
+            zorder=3,
+        )
     dress(axes, "x (µm)", "y (µm)", grid=None)
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
@@ -173,9 +187,13 @@ def stacked_histogram(axes: Axes, rows: pd.DataFrame, column: str, bins: np.ndar
     shown = [swatch for swatch in SITE_CLASSES if swatch.key in classes and (rows["site_class"] == swatch.key).any()]
     axes.hist(
         [rows.loc[rows["site_class"] == s.key, column].to_numpy(dtype=float) for s in shown],
-        bins=bins.tolist(), stacked=True, color=[s.colour for s in shown], label=[s.label for s in shown],
-        edgecolor="white", linewidth=0.5,
-    )  # fmt: skip
+        bins=bins.tolist(),
+        stacked=True,
+        color=[s.colour for s in shown],
+        label=[s.label for s in shown],
+        edgecolor="white",
+        linewidth=0.5,
+    )
     axes.set_ylim(0, max(axes.get_ylim()[1], 1) * 1.12)  # room for the words over the bars
 
 
@@ -200,16 +218,21 @@ def diameter_figure(objects: pd.DataFrame, sites: pd.DataFrame) -> Figure:
     stacked_histogram(axes, rows, "diameter_mask_nm", bins, tuple(s.key for s in SITE_CLASSES))
     axes.axvline(float(rows["diameter_mask_nm"].median()), color=INK, lw=1, ls=(0, (4, 2)))
     axes.text(
-        float(rows["diameter_mask_nm"].median()), 0.98, f" median {rows['diameter_mask_nm'].median():.1f} nm",
-        transform=axes.get_xaxis_transform(), va="top", fontsize=8, color=INK,
-    )  # fmt: skip
+        float(rows["diameter_mask_nm"].median()),
+        0.98,
+        f" median {rows['diameter_mask_nm'].median():.1f} nm",
+        transform=axes.get_xaxis_transform(),
+        va="top",
+        fontsize=8,
+        color=INK,
+    )
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     legend_below(figure, axes)
     return figure
 
 
 def distance_figure(objects: pd.DataFrame, sites: pd.DataFrame, near_er_nm: float = NEAR_ER_NM) -> Figure:
-    """Vesicle-to-ER surface distances, with the limit of `near ER`; those beyond the search radius are counted in words."""
+    """Vesicle-to-ER surface distances, with the limit of `near ER`; those beyond the search radius stand in words."""
     figure = new_figure(5.3, 3.3)
     axes = figure.subplots()
     dress(axes, "surface distance to the ER (nm)", "vesicles", "Vesicle to ER")
