@@ -4,11 +4,10 @@ import itertools
 
 import numpy as np
 import pandas as pd
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from cisterna.eres import Rules, classify_sites
 from cisterna.eres.blockwise import classify_in_blocks
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 SIZE = (5.24, 4.0, 4.0)
 
@@ -68,7 +67,15 @@ def oracle(vesicles, tubular, er, size, r, golgi=None):
     else:
         reference = [golgi]
     counts = dict.fromkeys(
-        ("vesicular_standalone", "vesicular_mixed", "dispersed", "golgi_associated", "tubular_isolated", "tubular_mixed"), 0
+        (
+            "vesicular_standalone",
+            "vesicular_mixed",
+            "dispersed",
+            "golgi_associated",
+            "tubular_isolated",
+            "tubular_mixed",
+        ),
+        0,
     )
     links = []
     for i, m in enumerate(ves):

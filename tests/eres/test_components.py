@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import ndimage
-
 from cisterna.chunks import BlockGrid, Box
 from cisterna.eres.blockwise import label_in_blocks
 from cisterna.eres.components import label_block, label_components, merge_blocks
 from cisterna.eres.parts import PartUnreadable, labelled_from_npz, labelled_to_npz
 from cisterna.eres.sums import ObjectSums
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
 
 
 def noise(shape, seed, fill):

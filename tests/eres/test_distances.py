@@ -5,12 +5,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from cisterna.chunks import BlockGrid, Box
 from cisterna.eres import Rules
 from cisterna.eres.distances import Distances, measure_block, surface_voxels
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 SIZES = [(5.24, 4.0, 4.0), (4.0, 4.0, 4.0), (10.0, 3.0, 7.0)]
 
@@ -115,13 +114,25 @@ def test_whole_and_blocks_agree_with_brute_force(seed, size, rules, block, golgi
     np.testing.assert_array_equal(again.vesicle_tubular.nm, tiled.vesicle_tubular.nm)
 
 
+@pytest.mark.parametrize("few", [0, 3000])
+@pytest.mark.parametrize("metric", ["euclidean", "per_axis"])
+def test_trees_and_all_pairs_give_the_same(few, metric, monkeypatch):
+    monkeypatch.setattr("cisterna.eres.distances._FEW_PAIRS", few)
+    rules = Rules(group_vesicles_nm=30, link_nm=25, golgi_distance_nm=40, golgi_metric=metric, group_tubular_nm=30)
+    for seed in range(6):
+        arrays = scene(seed)
+        check(in_blocks(arrays, SIZES[0], rules, (5, 6, 12), golgi=False), arrays, SIZES[0], rules, False)
+
+
 def test_a_halo_one_voxel_too_small_loses_a_pair():
     vesicles = np.zeros((1, 1, 20), np.uint32)
     vesicles[0, 0, 3] = 1
     tubular = np.zeros_like(vesicles)
     tubular[0, 0, 3 + 12] = 1
     arrays = (vesicles, tubular, tubular > 9, tubular > 9)
-    rules = Rules(link_nm=48, group_vesicles_nm=1, group_tubular_nm=1, near_er_nm=1, er_search_nm=1, golgi_distance_nm=1)
+    rules = Rules(
+        link_nm=48, group_vesicles_nm=1, group_tubular_nm=1, near_er_nm=1, er_search_nm=1, golgi_distance_nm=1
+    )
     assert in_blocks(arrays, (4, 4, 4), rules, (1, 1, 4)).vesicle_tubular.nm.tolist() == [48.0]
     assert not len(in_blocks(arrays, (4, 4, 4), rules, (1, 1, 4), shrink=1).vesicle_tubular.nm)
 

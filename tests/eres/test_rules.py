@@ -4,7 +4,6 @@ import dataclasses
 import json
 
 import pytest
-
 from cisterna.eres import NAIR2025, Rules, find_rules
 
 
@@ -59,7 +58,7 @@ def test_a_rule_that_cannot_be_followed_is_named(values, word):
 
 @pytest.mark.parametrize("text", ["nair2020", "{not json", "[1]"])
 def test_unknown_rule_sets_are_refused(text):
-    with pytest.raises(ValueError, match="rule set|rules"):
+    with pytest.raises(ValueError, match=r"rule set|rules"):
         find_rules(text)
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-
 from cisterna.eres import classify_sites
 from cisterna.eres.clusters import cluster_size
 
@@ -66,8 +65,8 @@ def test_tubular_objects_group_inclusively_at_140_nm(gap, groups):
 def test_links_are_inclusive_at_50_nm(gap, mixed):
     scene = line(40, vesicle=[(3, 5)], er=[(1, 2)], tubular=[(4 + gap, 6 + gap)])
     sites = classify(scene, size=(5.0, 5.0, 5.0))
-    expected = counted(vesicular_mixed=1, tubular_mixed=1) if mixed else counted(
-        vesicular_standalone=1, tubular_isolated=1
+    expected = (
+        counted(vesicular_mixed=1, tubular_mixed=1) if mixed else counted(vesicular_standalone=1, tubular_isolated=1)
     )
     assert sites.counts == expected
     assert sites.links["distance_nm"].tolist() == ([5.0 * gap] if mixed else [])

@@ -2,7 +2,6 @@
 
 import pandas as pd
 import pytest
-
 from cisterna.chunks import Box
 from cisterna.eres import Rules, classify_sites
 from cisterna.eres.blockwise import classify_in_blocks, label_in_blocks
@@ -29,7 +28,7 @@ def hela2():
 
 @pytest.mark.parametrize(
     ("shared", "links", "once", "twice", "blocks"),
-    [(False, 74, 62, 6, [(128, 256, 256), (300, 150, 170)]), (True, 76, 60, 8, [(128, 256, 256)])],
+    [(False, 74, 62, 6, [(128, 256, 256), (300, 170, 340)]), (True, 76, 60, 8, [(128, 256, 256)])],
 )
 def test_planted_counts_come_back_exactly(hela2, shared, links, once, twice, blocks):
     phantom = plant_sites(shared) if shared else hela2
@@ -61,7 +60,9 @@ def test_planted_objects_are_the_components_of_their_mask(hela2):
 def test_the_phantom_notices_a_threshold_that_moved(hela2):
     vesicles, tubular = hela2.vesicle_labels, hela2.tubular_labels
     whole = Box.whole(vesicles.shape)
-    wide = measure_block(vesicles, tubular, hela2.er_mask, None, whole, HELA2_VOXEL_NM, Rules(golgi_distance_nm=321))
+    wide = measure_block(
+        vesicles, tubular, hela2.er_mask, None, whole, HELA2_VOXEL_NM, Rules(golgi_distance_nm=321, link_nm=51)
+    )
     frames = [
         objects_frame(name, ObjectSums.of_labels(labels), HELA2_VOXEL_NM, vesicles.shape)
         for name, labels in (("copi", vesicles), ("tubular_eres", tubular))

@@ -266,9 +266,13 @@ def _pairs(a: _Surfaces, b: _Surfaces, limit_nm: float, metric: str, same: bool 
             # Two objects wholly inside the block see each other twice; once is enough.
             if same and (i == j or (j < i and whole[i] and whole[j])):
                 continue
-            if j not in trees:
-                trees[j] = cKDTree(b.nm[b.points(j)], balanced_tree=False, compact_nodes=False)
-            step = _nearest_step(points, index, trees[j], b, int(j), p, limit_nm)
+            other = b.points(int(j))
+            if len(index) * (other.stop - other.start) <= _FEW_PAIRS:
+                step = _nearest_of_all(index, b.index[other], a.size, metric)
+            else:
+                if j not in trees:
+                    trees[j] = cKDTree(b.nm[other], balanced_tree=False, compact_nodes=False)
+                step = _nearest_step(points, index, trees[j], b, int(j), p, limit_nm)
             if step is not None:
                 nm = float(_lengths(step, a.size, metric))
                 if nm <= limit_nm + TOLERANCE_NM:
@@ -278,6 +282,17 @@ def _pairs(a: _Surfaces, b: _Surfaces, limit_nm: float, metric: str, same: bool 
         return Pairs(*_NO_PAIR)
     one, two, nms = zip(*found, strict=True)
     return _least_pairs([Pairs(np.array(one, np.int64), np.array(two, np.int64), np.array(nms, np.float64))])
+
+
+_FEW_PAIRS = 3000
+
+
+def _nearest_of_all(
+    a: NDArray[np.int64], b: NDArray[np.int64], size: NDArray[np.float64], metric: str
+) -> NDArray[np.int64]:
+    """Voxel step between the nearest of two small sets of voxels, by all their pairs."""
+    steps = (a[:, None] - b[None]).reshape(-1, 3)
+    return steps[_lengths(steps, size, metric).argmin()]
 
 
 def _nearest_step(

@@ -125,7 +125,7 @@ class EresService(eres_pb2_grpc.EresServiceServicer):
                     "plan the stage with Rules.halo_voxels"
                 )
             # Not reflected: a mirrored object would be a neighbour that does not exist.
-            window = box.grow(halo).intersect(Box.whole(open_level(store, request.vesicle_labels.array.path).shape))
+            window = box.grow(need).intersect(Box.whole(open_level(store, request.vesicle_labels.array.path).shape))
 
             def labels(ref: common_pb2.ChunkRef) -> NDArray[Any]:
                 if _box(ref) != box:

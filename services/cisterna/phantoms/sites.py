@@ -114,12 +114,12 @@ def _plain(units: Sequence[Unit], golgi: Unit, rng: np.random.Generator) -> list
 
 
 def _cluster(site_class: str, rng: np.random.Generator) -> Unit:
-    """One to six vesicles, each within 60 nm of an earlier one, with ER and a tubular site as the class asks."""
+    """One to four vesicles, each within 60 nm of an earlier one, with ER and a tubular site as the class asks."""
     vesicles = [Solid("vesicle", (0, 0, 0), _edges(rng))]
-    for _ in range(int(rng.integers(0, 6))):
+    for _ in range(int(rng.integers(0, 4))):
         for _try in range(50):
             parent = vesicles[int(rng.integers(len(vesicles)))]
-            move = rng.integers((-9, -12, -12), (10, 13, 13))
+            move = rng.integers((-5, -12, -12), (6, 13, 13))
             z, y, x = (int(a + d) for a, d in zip(parent.low, move, strict=True))
             new = Solid("vesicle", (z, y, x), _edges(rng))
             gaps = [gap(new, v) for v in vesicles]
@@ -132,7 +132,7 @@ def _cluster(site_class: str, rng: np.random.Generator) -> Unit:
         return Unit("dispersed", tuple(solids), {DISPERSED: 1})
     last = max(vesicles, key=lambda v: v.end[2])
     first = min(vesicles, key=lambda v: v.low[2])
-    solids.append(before(first, (0, 0, int(rng.integers(1, 25))), "er", (1, 2, 2)))
+    solids.append(before(first, (0, 0, int(rng.integers(1, 15))), "er", (1, 2, 2)))
     if site_class == STANDALONE:
         return Unit("stand-alone", tuple(solids), {STANDALONE: 1})
     solids.append(beyond(last, (0, 0, int(rng.integers(1, 12))), "tubular", (2, 2, 3)))
@@ -157,7 +157,10 @@ def _place(units: Sequence[Unit], golgi: Unit) -> tuple[Step, list[Solid]]:
     for unit in tall:
         column -= unit.shape[2] + 2 * unit.clearance[2]
         placed += _moved(unit, (margin, margin, column + unit.clearance[2]))
-    scenes = sorted((u for u in units if u not in lone and u not in tall), key=lambda u: (u.shape[0] + 2 * u.clearance[0], u.shape[1]))
+    scenes = sorted(
+        (u for u in units if u not in lone and u not in tall),
+        key=lambda u: (u.shape[0] + 2 * u.clearance[0], u.shape[1]),
+    )
     for unit in scenes:
         room = [n + 2 * c for n, c in zip(unit.shape, unit.clearance, strict=True)]
         if x + room[2] > column:
@@ -168,17 +171,22 @@ def _place(units: Sequence[Unit], golgi: Unit) -> tuple[Step, list[Solid]]:
         x, shelf, layer = x + room[2], max(shelf, room[1]), max(layer, room[0])
     begin = max(z + layer, margin + max((u.shape[0] for u in tall), default=0)) + 14
     golgi_low = (begin + 62, (_PLANE - golgi.shape[1]) // 2, (_PLANE - golgi.shape[2]) // 2)
-    golgi_end = [a + n for a, n in zip(golgi_low, golgi.shape, strict=True)]
-    placed += _moved(golgi, golgi_low)
-    keep_out = [(a - 31, e + 28) for a, e in zip(golgi_low, golgi_end, strict=True)]
+    region = _moved(golgi, golgi_low)
+    placed += region
     z, y, x = begin, margin, margin
     for unit in lone:
-        while all(a - 9 < p < b + 9 for p, (a, b) in zip((z, y, x), keep_out, strict=True)):
+        while not _free(_moved(unit, (z, y, x))[0], region):
             z, y, x = _next_cell(z, y, x, margin)
         placed += _moved(unit, (z, y, x))
         z, y, x = _next_cell(z, y, x, margin)
-    depth = max(max(s.end[0] for s in placed), golgi_end[0]) + margin
+    depth = max(s.end[0] for s in placed) + margin
     return (depth, _PLANE, _PLANE), placed
+
+
+def _free(tubular: Solid, region: Sequence[Solid]) -> bool:
+    """Whether a tubular site may stand among the Golgi-like groups: none of them can be linked, so it only must not
+    overlap anything and stay a site of its own."""
+    return all(length_nm(gap(tubular, s), HELA2_VOXEL_NM) > (150.0 if s.kind == "tubular" else 5.0) for s in region)
 
 
 def _next_cell(z: int, y: int, x: int, margin: int) -> Step:
