@@ -77,6 +77,12 @@ def test_an_interrupted_training_ends_with_the_same_weights(trained, stack, tmp_
     assert any(line.startswith("going on from step 39") for line in said)
     ours, theirs = read_model_folder(folder).weights, read_model_folder(trained[0]).weights
     assert all(np.array_equal(ours[key], theirs[key]) for key in theirs)
+    said.clear()
+    train_ernet(folder, settings(steps=61), "stripes", report=said.append, **again)
+    assert [line.split("  ")[0] for line in said] == [
+        f"going on from step 60 of {tmp_path}/stripes.training/checkpoint.pt",
+        "step 61/61",
+    ]
     with pytest.raises(ValueError, match="other settings"):
         train_ernet(folder, settings(seed=1), "stripes", report=quiet, **again)
 

@@ -79,8 +79,8 @@ def train_ernet(
     """Trains and writes the model folder; returns the metrics on frames never trained on.
 
     `stacks`: (images, labels) TIFF files; the last frame of each is held out. Without them phantom frames are made from
-    `settings.seed`. `work` (`<folder>.training` by default) keeps a checkpoint; training goes on from
-    one that is there, if its settings are equal. A checkpoint is written every `checkpoint_s` seconds.
+    `settings.seed`. `work` (`<folder>.training` by default) keeps a checkpoint, written every `checkpoint_s` seconds;
+    training goes on from one that is there, if its settings (but for `steps`) are equal.
     """
     folder = Path(folder)
     device = "cuda" if settings.device == "auto" and torch.cuda.is_available() else settings.device
@@ -242,11 +242,15 @@ def save(
 def resume(
     path: Path, settings: ErnetSettings, network: Swin2d, optimiser: Any, schedule: Any, report: Callable[[str], None]
 ) -> tuple[int, list[Any], float]:
-    """(steps done, curve, seconds spent); fills the rest from a checkpoint of equal settings."""
+    """(steps done, curve, seconds spent); fills the rest from a checkpoint of equal settings.
+
+    Only `steps` may differ: a training may end earlier or later than it was planned to, on the new schedule.
+    """
     if not path.is_file():
         return 0, [], 0.0
     content = torch.load(path, map_location="cpu", weights_only=True)
-    if content["settings"] != json.dumps(asdict(settings), sort_keys=True):
+    theirs, ours = (json.loads(text) for text in (content["settings"], json.dumps(asdict(settings))))
+    if {**theirs, "steps": 0} != {**ours, "steps": 0}:
         raise ValueError(f"{path} is of a training with other settings; remove it or give another --work folder")
     network.load_state_dict(content["network"])
     optimiser.load_state_dict(content["optimiser"])
