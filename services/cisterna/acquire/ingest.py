@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cisterna.acquire.polarity import Polarity, estimate_polarity, save_both_readings
+from cisterna.acquire.polarity import DECISIVE, Polarity, estimate_polarity, save_both_readings
 from cisterna.acquire.readers import agreed_interval, agreed_pixel_size, agreed_voxel_size, open_source
 from cisterna.acquire.source import Kind, PlaneSource, UnusableInput
 from cisterna.acquire.statistics import Extremes, Histogram, frame_percentiles
@@ -255,8 +255,8 @@ def _polarity(signal: _Signal, option: str, pixel_nm: float) -> tuple[Polarity, 
         section = signal.sections[len(signal.sections) // 2]
         picture = save_both_readings(section, signal.content[:12])
         raise UnusableInput(
-            f"{signal.source.name}: membranes may be dark or bright (score {found.score:+.3f}, decisive from 0.05): "
-            f"look at {picture} and say --polarity dark or --polarity bright"
+            f"{signal.source.name}: membranes may be dark or bright (score {found.score:+.3f}, "
+            f"decisive from {DECISIVE}): look at {picture} and say --polarity dark or --polarity bright"
         )
     if found.estimate == "not_checked":
         return found, False, ["too small or constant to tell dark from bright membranes: taken as dark"]

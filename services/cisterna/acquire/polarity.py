@@ -1,9 +1,10 @@
 """Whether membranes are dark or bright: the models want them dark.
 
-Membranes are thin lines in a section. The score is log(D / B), averaged over two widths: D is the 99th percentile of
-how strongly a pixel lies on a dark line (largest eigenvalue of the Hessian, less the other one), B the same for bright
-lines. Symmetric texture and noise give 0 within 0.03. Measured: fly medulla, two volumes, 0.20 and 0.15; phantom cells
-0.15 to 0.35; inverting an image changes the sign.
+Membranes are thin lines in a section. The score is log(D / B), averaged over two widths, + 0.2 S. D is the 99th
+percentile of how strongly a pixel lies on a dark line (largest eigenvalue of the Hessian, less the other one), B the
+same for bright lines; S is the skewness of the Laplacian of Gaussian, which tells more where membranes are sparse.
+Measured: fly medulla, two volumes, +0.23 and +0.14; phantom cells +0.15 to +0.40; inverted images the same, negative;
+white, Poisson and smoothed noise within 0.04.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, gaussian_laplace
 
 WIDTHS_NM = (10.0, 15.0)
-DECISIVE = 0.05
+SPOT_WEIGHT = 0.2
+DECISIVE = 0.07
 STANDARD_ERRORS = 3.0
 TILE = 192
 SMALLEST = 32
@@ -38,13 +40,14 @@ def estimate_polarity(planes: Sequence[NDArray[Any]], pixel_nm: float) -> Polari
     """Estimate from a few sections (y, x) with pixels of `pixel_nm`.
 
     Constant sections tell nothing and are left out; without any other, or with sections below 32 pixels, the answer is
-    `not_checked`. A score is decisive beyond 0.05 when it is also 3 standard errors of the mean over tiles from zero.
+    `not_checked`. A score is decisive beyond 0.07 when it is also 3 standard errors of the mean over tiles from zero.
     """
     scores = []
     for plane in planes:
         for tile in _tiles(np.asarray(plane, np.float32)):
             if min(tile.shape) >= SMALLEST and float(np.ptp(tile)) > 0:
-                scores.append(np.mean([_line_score(tile, max(w / pixel_nm, 1.0)) for w in WIDTHS_NM]))
+                lines = np.mean([_line_score(tile, max(w / pixel_nm, 1.0)) for w in WIDTHS_NM])
+                scores.append(lines + SPOT_WEIGHT * _spot_score(tile, max(WIDTHS_NM[-1] / pixel_nm, 1.0)))
     if not scores:
         return Polarity("not_checked", 0.0, 0.0)
     score = float(np.mean(scores))
@@ -74,6 +77,16 @@ def _line_score(plane: NDArray[np.float32], sigma_px: float) -> float:
     d, b = float(np.percentile(dark, 99)), float(np.percentile(bright, 99))
     tiny = 1e-6 * float(np.abs(plane).max())
     return float(np.log((d + tiny) / (b + tiny)))
+
+
+def _spot_score(plane: NDArray[np.float32], sigma_px: float) -> float:
+    """Skewness of the Laplacian of Gaussian, within -1 to 1: positive where dark structures are few and strong."""
+    response = gaussian_laplace(plane, sigma_px)
+    response = response - response.mean()
+    spread = float(response.std())
+    if spread == 0:
+        return 0.0
+    return float(np.clip(np.mean(np.clip(response / spread, -6, 6) ** 3), -1, 1))
 
 
 def save_both_readings(plane: NDArray[Any], name: str) -> Path:

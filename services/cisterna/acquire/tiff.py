@@ -155,7 +155,7 @@ def _refuse_broken_chain(path: Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(16)
-        order = {b"II": "<", b"MM": ">"}.get(head[:2])
+        order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
         version = struct.unpack(f"{order}H", head[2:4])[0] if order and len(head) >= 8 else 0
         if version not in (42, 43):
             return  # no TIFF: the decoder says so
