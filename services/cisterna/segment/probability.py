@@ -16,10 +16,10 @@ from cisterna.segment.unet import GEOMETRY
 from cisterna.tiles import choose_tile, infer, reflect_pad, required_halo
 from cisterna.tiles.torch_network import torch_network
 
-BYTES_PER_WEIGHTED_VOXEL = 16.0
+BYTES_PER_MAP_VOXEL = 10.0
 """Peak memory of a float32 forward pass per input voxel and feature map of the finest level (docs/segment.md)."""
 
-MEMORY_BYTES = 3 * 2**30
+MEMORY_BYTES = 4 * 2**30
 """Default budget of one forward pass."""
 
 
@@ -91,7 +91,7 @@ def memory_budget(device: str | torch.device) -> int:
 def bytes_per_voxel(network: nn.Module) -> float:
     """Peak memory of a forward pass per input voxel."""
     width = getattr(network, "num_fmaps", 32)
-    return BYTES_PER_WEIGHTED_VOXEL * int(width)
+    return BYTES_PER_MAP_VOXEL * int(width)
 
 
 def block_probability(
