@@ -87,7 +87,5 @@ class BlockGrid:
         inside = box.intersect(Box.whole(self.shape))
         if inside.empty:
             return []
-        ranges = [
-            range(o // b, -(-e // b)) for o, e, b in zip(inside.offset, inside.end, self.block, strict=True)
-        ]
+        ranges = [range(o // b, -(-e // b)) for o, e, b in zip(inside.offset, inside.end, self.block, strict=True)]
         return [self.index(p) for p in itertools.product(*ranges)]

@@ -19,4 +19,4 @@ def reflect_indices(start: int, stop: int, size: int) -> NDArray[np.intp]:
         return np.zeros_like(position)
     period = 2 * (size - 1)
     folded = np.mod(position, period)
-    return np.minimum(folded, period - folded)
+    return np.asarray(np.minimum(folded, period - folded), dtype=np.intp)

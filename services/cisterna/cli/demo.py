@@ -70,15 +70,24 @@ def demo_command(home: Home, args: argparse.Namespace) -> int:
     print(f"demo ended after {time.monotonic() - start:.0f} s")
     missed = [r for r in rows if not r.passes]
     for r in missed:
-        print(f"below its limit: {r.subject} {r.measure} is {r.result:.3f}, at least {r.limit} is expected", file=sys.stderr)
+        print(
+            f"below its limit: {r.subject} {r.measure} is {r.result:.3f}, at least {r.limit} is expected",
+            file=sys.stderr,
+        )
     return max(codes) or (1 if missed else 0)
 
 
 def _inputs(folder: Path, args: argparse.Namespace) -> tuple[argparse.Namespace, argparse.Namespace]:
     shared = {"recipe": None, "set": [], "store": args.store, "channel": None}
     cell = argparse.Namespace(
-        input=args.fibsem, voxel_size_nm=args.voxel_size_nm, detector=[], analysis_signal="average", use=[], region=None,
-        polarity="auto", **shared,
+        input=args.fibsem,
+        voxel_size_nm=args.voxel_size_nm,
+        detector=[],
+        analysis_signal="average",
+        use=[],
+        region=None,
+        polarity="auto",
+        **shared,
     )
     movie = argparse.Namespace(
         input=args.er_movie, pixel_size_nm=args.pixel_size_nm, frame_interval_s=args.frame_interval_s, **shared
@@ -102,5 +111,7 @@ def truth_table(rows: list[Row]) -> Table:
     for r in rows:
         shown = f"{r.result:.0f}" if r.subject == "exit sites" else f"{r.result:.3f}"
         limit = "" if r.limit is None else f"≥ {r.limit}"
-        table.add_row(r.subject, r.measure, r.truth, shown, limit, "" if r.limit is None else ("ok" if r.passes else "BELOW"))
+        table.add_row(
+            r.subject, r.measure, r.truth, shown, limit, "" if r.limit is None else ("ok" if r.passes else "BELOW")
+        )
     return table

@@ -46,7 +46,9 @@ def drive(home: Home, store: ObjectStore, run_id: str, say: Callable[[str], None
     plan = replan(store, run_id)
     driver = Driver(store, plan, home.addresses(), say)
     try:
-        state = driver.run(after=lambda state: write_report(store, run_id) if state in ("SUCCEEDED", "DEGRADED") else None)
+        state = driver.run(
+            after=lambda state: write_report(store, run_id) if state in ("SUCCEEDED", "DEGRADED") else None
+        )
     except LeaseHeld as e:
         say(str(e))
         return 0

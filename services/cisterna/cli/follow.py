@@ -44,7 +44,9 @@ def follow(store: ObjectStore, run_id: str, quiet: bool = False) -> int:
         else:
             without_driver = without_driver or time.monotonic()
             if time.monotonic() - without_driver > DRIVER_GRACE_S:
-                raise Unreachable(f"run {run_id} has no driver: `cisterna retry {run_id}` goes on from where it stopped")
+                raise Unreachable(
+                    f"run {run_id} has no driver: `cisterna retry {run_id}` goes on from where it stopped"
+                )
         time.sleep(POLL_S)
 
 
@@ -69,4 +71,6 @@ def progress_line(document: dict[str, object]) -> str:
     stages: dict[str, dict[str, int]] = document["stages"]  # type: ignore[assignment]
     total, done = sum(s["blocks"] for s in stages.values()), sum(s["done"] for s in stages.values())
     moving = [f"{n} {s['done']}/{s['blocks']}" for n, s in stages.items() if 0 < s["done"] < s["blocks"]]
-    return f"{document['run_id']} {document['state']} {100 * done // max(1, total):3d} %  {', '.join(moving[:4])}".rstrip()
+    return (
+        f"{document['run_id']} {document['state']} {100 * done // max(1, total):3d} %  {', '.join(moving[:4])}".rstrip()
+    )

@@ -64,7 +64,15 @@ def list_models(store_url: str | None, as_json: bool) -> int:
     table = Table("model", "family", "class", "trained at", "demo", "licence", "digest")
     for s in specs:
         size = s.get("voxel_size_nm") or s.get("pixel_size_um")
-        table.add_row(s["name"], s["family"], str(s.get("class", "")), str(size), "yes" if s["demo"] else "", s["licence"], s["digest"][:12])
+        table.add_row(
+            s["name"],
+            s["family"],
+            str(s.get("class", "")),
+            str(size),
+            "yes" if s["demo"] else "",
+            s["licence"],
+            s["digest"][:12],
+        )
     Console().print(table)
     return 0
 
@@ -78,7 +86,9 @@ def show_model(store_url: str | None, name: str) -> int:
 
 
 def _phantoms(commands: Any, argv: list[str]) -> None:
-    phantom = commands.add_parser("phantom", help="synthetic data with exact truth").add_subparsers(dest="what", required=True)
+    phantom = commands.add_parser("phantom", help="synthetic data with exact truth").add_subparsers(
+        dest="what", required=True
+    )
     cell = phantom.add_parser("cell", help="a FIB-SEM cell: two detectors, labels, planted objects")
     cell.add_argument("folder", type=Path)
     cell.add_argument("--shape", type=int, nargs=3, default=(176, 240, 240), metavar=("Z", "Y", "X"))

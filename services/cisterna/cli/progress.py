@@ -25,8 +25,13 @@ def ingest_progress() -> Iterator[Report]:
 
         yield line
         return
-    with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn(),
-                  console=Console(stderr=True)) as bar:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as bar:
         tasks: dict[str, object] = {}
 
         def draw(what: str, share: float) -> None:

@@ -35,9 +35,13 @@ def add_arguments(commands: Any, argv: list[str]) -> None:
     retry.add_argument("--no-wait", action="store_true", help="return at once")
     retry.set_defaults(run=lambda a: retry_command(Home.find(), _store(a), a.run_id, not a.no_wait))
     verify = _run_command(commands, "verify", "compare every object of a run with its receipt")
-    verify.add_argument("--repair", action="store_true", help="remove the tasks whose objects are bad; `retry` computes them again")
+    verify.add_argument(
+        "--repair", action="store_true", help="remove the tasks whose objects are bad; `retry` computes them again"
+    )
     verify.set_defaults(run=lambda a: verify_command(_store(a), a.run_id, a.repair, a.json))
-    export = _run_command(commands, "export", "gather a run into one folder: arrays, TIFF, tables, CSV, GraphML, report")
+    export = _run_command(
+        commands, "export", "gather a run into one folder: arrays, TIFF, tables, CSV, GraphML, report"
+    )
     export.add_argument("folder", type=Path)
     export.set_defaults(run=lambda a: export_command(_store(a), a.run_id, a.folder))
     rm = _run_command(commands, "rm", "remove a run and the stages that no other run uses")
@@ -87,7 +91,9 @@ def show_command(store: ObjectStore, run_id: str, as_json: bool) -> int:
         return 0
     print(f"{run_id}  {document['state']}  acquisition {document['acquisition']}")
     if document["state"] not in record.FINAL:
-        print("a driver is at work" if driver_alive(store, run_id) else f"no driver is at work: `cisterna retry {run_id}`")
+        print(
+            "a driver is at work" if driver_alive(store, run_id) else f"no driver is at work: `cisterna retry {run_id}`"
+        )
     table = Table("stage", "done", "blocks", "model", "path")
     for name, s in document["stages"].items():
         table.add_row(name, str(s["done"]), str(s["blocks"]), s["model"] or "", s["path"])
@@ -182,7 +188,9 @@ def rm_command(store: ObjectStore, run_id: str, yes: bool) -> int:
     going = [s["path"] for s in document["stages"].values() if s["path"] not in used]
     kept = len(document["stages"]) - len(going)
     if not yes:
-        print(f"would remove run {run_id} and {len(going)} stages ({kept} stay: other runs use them); add --yes to do it")
+        print(
+            f"would remove run {run_id} and {len(going)} stages ({kept} stay: other runs use them); add --yes to do it"
+        )
         return 0
     store.delete(f"runs/{run_id}/run.json")
     for prefix in [f"runs/{run_id}", *going]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import secrets
@@ -28,7 +27,9 @@ MAX_IN_FLIGHT = {"denoise": 3, "segment": 3, "ernet": 4, "eres": 3, "graph": 3}
 
 def add_arguments(commands: Any, argv: list[str]) -> None:
     up = commands.add_parser("up", help="start Triton and the five services here and wait until they are healthy")
-    up.add_argument("--store", help="store URL (file:///folder or s3://bucket/prefix); default: a directory in the home")
+    up.add_argument(
+        "--store", help="store URL (file:///folder or s3://bucket/prefix); default: a directory in the home"
+    )
     up.add_argument("--workers", type=int, default=WORKERS, help="worker processes per service (default %(default)s)")
     up.set_defaults(run=lambda a: up_command(Home.find(), a.store, a.workers))
     down = commands.add_parser("down", help="stop what `up` started")
@@ -68,7 +69,10 @@ def up_command(home: Home, store_url: str | None, workers: int = WORKERS, quiet:
     with (home.logs / "supervisor.log").open("ab") as out:
         supervisor = subprocess.Popen(
             [sys.executable, "-m", "cisterna.cli.supervise", str(home.stack)],
-            stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     deadline, waiting = time.monotonic() + READY_S, {p["name"]: p for p in spec["processes"] if p["address"]}
     while waiting and time.monotonic() < deadline:
@@ -82,7 +86,9 @@ def up_command(home: Home, store_url: str | None, workers: int = WORKERS, quiet:
         time.sleep(0.2)
     if waiting:
         down_command(home, quiet=True)
-        raise Unreachable(f"{', '.join(waiting)} did not become healthy in {READY_S:.0f} s: see the logs in {home.logs}")
+        raise Unreachable(
+            f"{', '.join(waiting)} did not become healthy in {READY_S:.0f} s: see the logs in {home.logs}"
+        )
     print(f"up: {len(spec['processes'])} processes, store {url}, logs in {home.logs}")
     return 0
 
@@ -90,14 +96,14 @@ def up_command(home: Home, store_url: str | None, workers: int = WORKERS, quiet:
 def down_command(home: Home, quiet: bool = False) -> int:
     """Stops the supervisor and everything it started."""
     state = home.read_state()
-    supervisor = state.get("supervisor")
+    supervisor = int(state.get("supervisor") or 0)
     if not _supervisor_alive(home):
         home.stack_file.unlink(missing_ok=True)
         home.state_file.unlink(missing_ok=True)
         if not quiet:
             print("nothing is up")
         return 0
-    os.kill(int(supervisor), signal.SIGTERM)
+    os.kill(supervisor, signal.SIGTERM)
     deadline = time.monotonic() + 60
     while _supervisor_alive(home) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -105,7 +111,7 @@ def down_command(home: Home, quiet: bool = False) -> int:
         for p in state.get("processes", {}).values():
             if p["pid"]:
                 os.killpg(p["pid"], signal.SIGKILL)
-        os.kill(int(supervisor), signal.SIGKILL)
+        os.kill(supervisor, signal.SIGKILL)
     home.stack_file.unlink(missing_ok=True)
     home.state_file.unlink(missing_ok=True)
     if not quiet:
@@ -119,8 +125,17 @@ def ps_command(home: Home, as_json: bool) -> int:
     for p in (stack or {}).get("processes", []):
         s = state.get("processes", {}).get(p["name"], {})
         health = check(p["address"], timeout_s=1.0) if p["address"] else ("RUNNING" if s.get("pid") else "DOWN")
-        rows.append({"process": p["name"], "pid": s.get("pid"), "health": health, "address": p["address"] or p["grpc"],
-                     "metrics": p["metrics"], "restarts": s.get("restarts", 0), "last_exit": s.get("last_exit")})
+        rows.append(
+            {
+                "process": p["name"],
+                "pid": s.get("pid"),
+                "health": health,
+                "address": p["address"] or p["grpc"],
+                "metrics": p["metrics"],
+                "restarts": s.get("restarts", 0),
+                "last_exit": s.get("last_exit"),
+            }
+        )
     if as_json:
         print(json.dumps({"store": (stack or {}).get("store"), "processes": rows}, indent=1))
     elif not rows:
@@ -128,7 +143,9 @@ def ps_command(home: Home, as_json: bool) -> int:
     else:
         print(f"store {stack['store'] if stack else ''}")
         for r in rows:
-            print(f"{r['process']:<12} {r['health']:<12} pid {r['pid']!s:<8} {r['address']:<22} restarts {r['restarts']}")
+            print(
+                f"{r['process']:<12} {r['health']:<12} pid {r['pid']!s:<8} {r['address']:<22} restarts {r['restarts']}"
+            )
     return 0 if rows and all(r["health"] in ("SERVING", "RUNNING") for r in rows) else 5
 
 
@@ -155,7 +172,9 @@ def doctor_command(home: Home, store_url: str | None, as_json: bool) -> int:
 
     checks: list[tuple[str, bool, str]] = []
     stamp = triton_home() / "stamp.json"
-    checks.append(("triton", stamp.is_file(), str(triton_home()) if stamp.is_file() else "run `python deploy/triton/install.py`"))
+    checks.append(
+        ("triton", stamp.is_file(), str(triton_home()) if stamp.is_file() else "run `python deploy/triton/install.py`")
+    )
     try:
         url = home.store_url(store_url)
         open_store(url)
@@ -203,8 +222,17 @@ def _stack_spec(home: Home, url: str, workers: int) -> dict[str, Any]:
         argv, env = triton_command(triton_home(), repository, http, grpc, metrics)
     except ValueError as e:
         raise Unreachable(str(e)) from e
-    processes = [{"name": "triton", "service": "triton", "argv": argv, "env": env, "address": "", "grpc": f"127.0.0.1:{grpc}",
-                  "metrics": f"127.0.0.1:{metrics}"}]
+    processes = [
+        {
+            "name": "triton",
+            "service": "triton",
+            "argv": argv,
+            "env": env,
+            "address": "",
+            "grpc": f"127.0.0.1:{grpc}",
+            "metrics": f"127.0.0.1:{metrics}",
+        }
+    ]
     by_service: dict[str, list[str]] = {}
     for service in SERVICES:
         for n in range(workers):

@@ -33,8 +33,13 @@ CPU_FLOP_PER_S = 5e10
 
 
 def add_arguments(commands: Any, argv: list[str]) -> None:
-    for verb, text in (("submit", "register the input once and run a recipe on it"), ("plan", "what submit would do: blocks, memory, bytes, time")):
-        kinds = commands.add_parser(verb, help=text).add_subparsers(dest="kind", required=True, metavar="fibsem|er-movie")
+    for verb, text in (
+        ("submit", "register the input once and run a recipe on it"),
+        ("plan", "what submit would do: blocks, memory, bytes, time"),
+    ):
+        kinds = commands.add_parser(verb, help=text).add_subparsers(
+            dest="kind", required=True, metavar="fibsem|er-movie"
+        )
         for kind in ("fibsem", "er-movie"):
             p = kinds.add_parser(kind)
             _input_arguments(p, kind)
@@ -49,16 +54,33 @@ def add_arguments(commands: Any, argv: list[str]) -> None:
 def _input_arguments(p: argparse.ArgumentParser, kind: str) -> None:
     p.add_argument("input", nargs="?", type=Path, help="TIFF stack, folder of planes, OME-TIFF or OME-Zarr")
     p.add_argument("--recipe", type=Path, help="YAML file; keys left out keep their defaults")
-    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one recipe value, e.g. eres.rules.link_nm=40")
+    p.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="one recipe value, e.g. eres.rules.link_nm=40"
+    )
     p.add_argument("--store", help="store URL")
     p.add_argument("--channel", type=int, help="channel of a multi-channel file, from 0")
     if kind == "fibsem":
         p.add_argument("--voxel-size-nm", type=float, nargs=3, metavar=("Z", "Y", "X"))
-        p.add_argument("--detector", action="append", default=[], metavar="NAME=PATH", help="one of two detectors, e.g. inlens=a.tif")
-        p.add_argument("--analysis-signal", default="average", help="average, or the name of a detector (default %(default)s)")
-        p.add_argument("--use", action="append", default=[], metavar="CLASS=ARRAY", help="take a class from an existing array")
+        p.add_argument(
+            "--detector",
+            action="append",
+            default=[],
+            metavar="NAME=PATH",
+            help="one of two detectors, e.g. inlens=a.tif",
+        )
+        p.add_argument(
+            "--analysis-signal", default="average", help="average, or the name of a detector (default %(default)s)"
+        )
+        p.add_argument(
+            "--use", action="append", default=[], metavar="CLASS=ARRAY", help="take a class from an existing array"
+        )
         p.add_argument("--region", help="box z0:z1,y0:y1,x0:x1 in voxels")
-        p.add_argument("--polarity", choices=("auto", "dark", "bright"), default="auto", help="whether membranes are dark or bright")
+        p.add_argument(
+            "--polarity",
+            choices=("auto", "dark", "bright"),
+            default="auto",
+            help="whether membranes are dark or bright",
+        )
     else:
         p.add_argument("--pixel-size-nm", type=float)
         p.add_argument("--frame-interval-s", type=float)
@@ -121,7 +143,11 @@ def start_driver(home: Home, store_url: str, run_id: str) -> None:
     with (home.logs / f"driver-{run_id}.log").open("ab") as out:
         subprocess.Popen(
             [sys.executable, "-m", "cisterna.cli.drive", run_id, "--store", store_url],
-            stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, env=dict(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=dict(os.environ),
         )
 
 
@@ -172,7 +198,9 @@ def parse_region(text: str) -> Box:
         (z0, z1), (y0, y1), (x0, x1) = bounds
         box = Box.from_bounds((z0, y0, x0), (z1, y1, x1))
     except ValueError:
-        raise UsageError(f"--region {text!r}: write z0:z1,y0:y1,x0:x1 in voxels, half-open, e.g. 0:100,0:512,0:512") from None
+        raise UsageError(
+            f"--region {text!r}: write z0:z1,y0:y1,x0:x1 in voxels, half-open, e.g. 0:100,0:512,0:512"
+        ) from None
     if box.empty or any(o < 0 for o in box.offset):
         raise UsageError(f"--region {text!r} is empty or starts below 0")
     return box
@@ -238,31 +266,61 @@ def plan_command(home: Home, kind: str, args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"run_id": plan.run_id, "stages": estimate, "warnings": list(plan.warnings)}, indent=1))
         return 0
-    table = Table("stage", "blocks", "Mvoxel", "GFLOP", "MB written", "core-minutes", title=f"{plan.run_id} on {plan.acquisition.id}")
+    table = Table(
+        "stage",
+        "blocks",
+        "Mvoxel",
+        "GFLOP",
+        "MB written",
+        "core-minutes",
+        title=f"{plan.run_id} on {plan.acquisition.id}",
+    )
     for e in estimate:
-        table.add_row(e["stage"], str(e["blocks"]), f"{e['voxels'] / 1e6:.1f}", f"{e['flop'] / 1e9:.0f}", f"{e['bytes'] / 1e6:.0f}", f"{e['core_s'] / 60:.1f}")
+        table.add_row(
+            e["stage"],
+            str(e["blocks"]),
+            f"{e['voxels'] / 1e6:.1f}",
+            f"{e['flop'] / 1e9:.0f}",
+            f"{e['bytes'] / 1e6:.0f}",
+            f"{e['core_s'] / 60:.1f}",
+        )
     Console().print(table)
     total_s = sum(e["core_s"] for e in estimate)
-    print(f"about {total_s / 60:.0f} core-minutes on CPUs, {sum(e['bytes'] for e in estimate) / 1e6:.0f} MB uncompressed in the store, "
-          f"{max(e['task_bytes'] for e in estimate) / 1e6:.0f} MB of memory for the largest task's voxels")
+    print(
+        f"about {total_s / 60:.0f} core-minutes, {sum(e['bytes'] for e in estimate) / 1e6:.0f} MB in the store before compression, "
+        f"{max(e['task_bytes'] for e in estimate) / 1e6:.0f} MB of memory for the largest task's voxels"
+    )
     for w in plan.warnings:
         print(f"note: {w}")
     return 0
 
 
 def estimates(plan: Plan) -> list[Mapping[str, Any]]:
-    """Per stage: blocks, voxels, floating-point operations with halos, bytes written, core-seconds, memory of a task."""
-    rows = []
+    """Per stage: blocks, voxels, operations (with halos), bytes written, core-seconds, memory of a task."""
+    rows: list[Mapping[str, Any]] = []
     for s in plan.stages:
         voxels = sum(s.voxels(b) for b in range(s.blocks))
-        halo = 2 * int(plan.models[s.model].get("context", 0)) if s.model in plan.models and plan.acquisition.kind == "volume" else 0
+        halo = (
+            2 * int(plan.models[s.model].get("context", 0))
+            if s.model is not None and plan.acquisition.kind == "volume"
+            else 0
+        )
         edge = plan.acquisition.block[0]
         # What a block costs with its halo, relative to its own voxels.
         amplification = ((edge + halo) / edge) ** 3 if halo else 1.0
         flop = voxels * s.flop_per_voxel * math.sqrt(amplification)
         written = sum(math.prod(i.spec.shape) * _itemsize(i.spec.dtype) for i in s.images) or voxels
-        rows.append({"stage": s.name, "blocks": s.blocks, "voxels": voxels, "flop": flop, "bytes": written,
-                     "core_s": flop / CPU_FLOP_PER_S + voxels * 4e-8, "task_bytes": 8 * max(s.voxels(0), 1) * amplification})
+        rows.append(
+            {
+                "stage": s.name,
+                "blocks": s.blocks,
+                "voxels": voxels,
+                "flop": flop,
+                "bytes": written,
+                "core_s": flop / CPU_FLOP_PER_S + voxels * 4e-8,
+                "task_bytes": 8 * max(s.voxels(0), 1) * amplification,
+            }
+        )
     return rows
 
 

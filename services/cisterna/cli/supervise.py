@@ -44,8 +44,13 @@ class _Child:
     def start(self) -> None:
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                self.argv, env=self.env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                start_new_session=True, preexec_fn=_die_with_parent,
+                self.argv,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
         self.started = time.monotonic()
 
@@ -85,14 +90,15 @@ def main() -> int:
     spec: dict[str, Any] = json.loads((stack / "stack.json").read_text())
     (stack / "logs").mkdir(parents=True, exist_ok=True)
     children = [
-        _Child(p["name"], p["argv"], {**os.environ, **p["env"]}, stack / "logs" / f"{p['name']}.log") for p in spec["processes"]
+        _Child(p["name"], p["argv"], {**os.environ, **p["env"]}, stack / "logs" / f"{p['name']}.log")
+        for p in spec["processes"]
     ]
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda n, _: stopping.append(n))
     _write_state(stack, children)
     while not stopping:
-        if any([c.look() for c in children]):
+        if any(c.look() for c in children):
             _write_state(stack, children)
         time.sleep(TICK_S)
     _stop(children)

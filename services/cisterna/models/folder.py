@@ -29,7 +29,18 @@ BUILDERS = {
 }
 """Where a family's ``build(**topology) -> torch.nn.Module`` lives; imported only when a network is wanted."""
 
-REQUIRED = ("name", "family", "topology", "padding", "context", "stride", "intensity", "flop_per_voxel", "demo", "licence")
+REQUIRED = (
+    "name",
+    "family",
+    "topology",
+    "padding",
+    "context",
+    "stride",
+    "intensity",
+    "flop_per_voxel",
+    "demo",
+    "licence",
+)
 WEIGHTS_FILE = "weights.safetensors"
 ONNX_FILE = "1/model.onnx"
 CONFIG_FILE = "config.pbtxt"
@@ -76,7 +87,9 @@ class Model:
         try:
             network.load_state_dict(state, strict=True)
         except RuntimeError as e:
-            raise ModelError(f"weights of model {self.name} do not fit its topology: {str(e).splitlines()[-1].strip()}") from e
+            raise ModelError(
+                f"weights of model {self.name} do not fit its topology: {str(e).splitlines()[-1].strip()}"
+            ) from e
         return network.eval()
 
 
@@ -141,7 +154,9 @@ def read_spec(text: bytes | str, where: str) -> dict[str, Any]:
 
 def _weights(spec: Mapping[str, Any], blob: bytes, where: str) -> dict[str, NDArray[Any]]:
     if sha256(blob) != spec["weights"]["sha256"]:
-        raise ModelError(f"{where}/{WEIGHTS_FILE} is not the file that model.json names (sha256 differs); add the model again")
+        raise ModelError(
+            f"{where}/{WEIGHTS_FILE} is not the file that model.json names (sha256 differs); add the model again"
+        )
     try:
         arrays = load_safetensors(blob)
     except SafetensorError as e:

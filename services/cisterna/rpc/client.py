@@ -40,7 +40,9 @@ class Addresses:
         for part in filter(None, (p.strip() for p in text.split(";"))):
             name, _, addresses = part.partition("=")
             if name not in DEFAULT_PORTS or not addresses:
-                raise ValueError(f"CISTERNA_SERVICES: {part!r} is not SERVICE=HOST:PORT with one of {', '.join(DEFAULT_PORTS)}")
+                raise ValueError(
+                    f"CISTERNA_SERVICES: {part!r} is not SERVICE=HOST:PORT with one of {', '.join(DEFAULT_PORTS)}"
+                )
             found[name] = tuple(a.strip() for a in addresses.split(","))
         return cls(found)
 
@@ -69,7 +71,7 @@ class ServiceClient:
         self._methods: dict[str, Any] = {}
 
     def start(self, method: str, request: Any, deadline_s: float = DEADLINE_S) -> Any:
-        """Starts a call and returns its future. Waits for a worker: a failure to connect is not a failure of the block."""
+        """Starts a call and returns its future; waits for a worker, since none being there is no fault of the block."""
         call = self._methods.get(method)
         if call is None:
             call = self._channel.unary_unary(

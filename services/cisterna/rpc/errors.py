@@ -19,6 +19,7 @@ from cisterna.store import CorruptObject, ObjectMissing, StoreFull, StoreUnavail
 from cisterna.v1.common_pb2 import Reason
 
 DOMAIN = "cisterna"
+REASON_NAMES = frozenset(Reason.keys())
 
 CODES: dict[int, int] = {
     Reason.REASON_BAD_REQUEST: code_pb2.INVALID_ARGUMENT,
@@ -50,7 +51,7 @@ class TaskError(Exception):
 
 @dataclass(frozen=True)
 class Failure:
-    """What a caller learns from a failed call. ``reason`` is 0 where the server said none (it died, or a deadline passed)."""
+    """What a caller learns from a failed call. ``reason`` is 0 where the server said none: it died, or time ran out."""
 
     reason: int
     code: grpc.StatusCode
@@ -61,7 +62,7 @@ class Failure:
     @property
     def reason_name(self) -> str:
         if self.reason:
-            return Reason.Name(self.reason).removeprefix("REASON_")  # type: ignore[arg-type]
+            return Reason.Name(self.reason).removeprefix("REASON_")
         return "WORKER_LOST" if self.code is grpc.StatusCode.UNAVAILABLE else self.code.name
 
 
@@ -92,7 +93,7 @@ def as_task_error(error: Exception) -> TaskError:
 
 def to_status(error: TaskError, worker: str) -> status_pb2.Status:
     """google.rpc.Status of an error."""
-    name = Reason.Name(error.reason).removeprefix("REASON_")  # type: ignore[arg-type]
+    name = Reason.Name(error.reason).removeprefix("REASON_")
     details = [error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata={"worker": worker})]
     packed = [_pack(d) for d in details]
     if error.reason == Reason.REASON_BAD_REQUEST:
@@ -122,7 +123,7 @@ def failure_of(error: grpc.RpcError) -> Failure:
         if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
             info = error_details_pb2.ErrorInfo()
             detail.Unpack(info)
-            if info.domain == DOMAIN and f"REASON_{info.reason}" in Reason.keys():
+            if info.domain == DOMAIN and f"REASON_{info.reason}" in REASON_NAMES:
                 reason = Reason.Value(f"REASON_{info.reason}")
                 worker = info.metadata.get("worker", "")
         elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):

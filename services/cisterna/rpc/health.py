@@ -1,4 +1,4 @@
-"""``python -m cisterna.rpc.health ADDRESS [SERVICE]``: exit 0 where a service says SERVING (container health checks)."""
+"""``python -m cisterna.rpc.health ADDRESS [SERVICE]``: exit 0 where a service says SERVING."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def check(address: str, service: str = "", timeout_s: float = 2.0) -> str:
                 health_pb2.HealthCheckRequest(service=service), timeout=timeout_s
             )
         except grpc.RpcError as e:
-            return str(e.code().name)  # type: ignore[attr-defined]
+            return str(e.code().name)
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
 
 
@@ -24,7 +24,7 @@ def main() -> int:
     if len(sys.argv) not in (2, 3):
         print("usage: python -m cisterna.rpc.health HOST:PORT [SERVICE]", file=sys.stderr)
         return 2
-    status = check(*sys.argv[1:])
+    status = check(sys.argv[1], sys.argv[2] if len(sys.argv) == 3 else "")
     print(status)
     return 0 if status == "SERVING" else 1
 

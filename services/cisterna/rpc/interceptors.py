@@ -15,22 +15,25 @@ from cisterna.v1.common_pb2 import Reason
 
 OPEN_PREFIXES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
-Continuation = Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler | None]
+Handler = Any  # grpc.RpcMethodHandler, whose stubs and run time disagree on being generic
+Continuation = Callable[[grpc.HandlerCallDetails], Handler | None]
 
 
-class TokenCheck(grpc.ServerInterceptor):
+class TokenCheck(grpc.ServerInterceptor):  # type: ignore[type-arg]
     """Refuses calls without the bearer token; health and reflection stay open. No token configured: no check."""
 
     def __init__(self, token: str) -> None:
         self._expected = f"Bearer {token}" if token else ""
 
-    def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+    def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler | None:
         if not self._expected or details.method.startswith(OPEN_PREFIXES):
             return continuation(details)
         sent = dict(details.invocation_metadata or ()).get("authorization", "")
         if hmac.compare_digest(str(sent).encode(), self._expected.encode()):
             return continuation(details)
-        refusal = TaskError(Reason.REASON_BAD_TOKEN, "the call carries no token or a wrong one: set CISTERNA_TOKEN on both sides")
+        refusal = TaskError(
+            Reason.REASON_BAD_TOKEN, "the call carries no token or a wrong one: set CISTERNA_TOKEN on both sides"
+        )
 
         def refuse(request: Any, context: grpc.ServicerContext) -> Any:
             abort(context, refusal, "")
@@ -38,13 +41,13 @@ class TokenCheck(grpc.ServerInterceptor):
         return grpc.unary_unary_rpc_method_handler(refuse)
 
 
-class CallMetrics(grpc.ServerInterceptor):
+class CallMetrics(grpc.ServerInterceptor):  # type: ignore[type-arg]
     """Counts and times unary calls by method and status."""
 
     def __init__(self, service: str) -> None:
         self._service = service
 
-    def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+    def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler | None:
         handler = continuation(details)
         if handler is None or handler.unary_unary is None:
             return handler

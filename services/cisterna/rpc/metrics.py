@@ -23,7 +23,15 @@ TRITON_HEALTHY = Gauge("cisterna_triton_healthy", "1 where Triton's canary infer
 
 def stage_family(stage: str) -> str:
     """The stage without its class and pyramid level: a label with few values."""
-    for known in ("eres-label", "eres-merge", "eres-relabel", "eres-measure", "eres-sites", "graph-trace", "graph-summary"):
+    for known in (
+        "eres-label",
+        "eres-merge",
+        "eres-relabel",
+        "eres-measure",
+        "eres-sites",
+        "graph-trace",
+        "graph-summary",
+    ):
         if stage.startswith(known):
             return known if "-pyramid" not in stage else "pyramid"
     return "pyramid" if "-pyramid" in stage else stage.split("-", 1)[0]

@@ -54,7 +54,9 @@ class ServerConfig:
         env = os.environ
         store = env.get("CISTERNA_STORE", "")
         if not store:
-            raise SystemExit(f"{service}: set CISTERNA_STORE to the store's URL, e.g. file:///data/cisterna or s3://bucket")
+            raise SystemExit(
+                f"{service}: set CISTERNA_STORE to the store's URL, e.g. file:///data/cisterna or s3://bucket"
+            )
         return cls(
             service=service,
             store_url=store,
@@ -87,7 +89,9 @@ class Worker:
             if model is None:
                 model = read_model(self.store, name)
                 if model.digest != digest:
-                    raise ModelError(f"model {name} in the store has digest {model.digest[:12]}…, the request asks for {digest[:12]}…")
+                    raise ModelError(
+                        f"model {name} in the store has digest {model.digest[:12]}…, asked for is {digest[:12]}…"
+                    )
                 self._models[digest] = model
                 metrics.MODEL_INFO.labels(self.config.service, name, digest[:12]).set(1)
             return model
@@ -118,7 +122,9 @@ def serve(service: str, register: Register, probe: Callable[[Worker], Callable[[
     SIGTERM: NOT_SERVING → what runs is finished → exit 0. A lost device ends the process with exit 70.
     """
     logging.basicConfig(
-        level=os.environ.get("CISTERNA_LOG", "INFO"), stream=sys.stderr, format=f"%(asctime)s {service} %(levelname)s %(message)s"
+        level=os.environ.get("CISTERNA_LOG", "INFO"),
+        stream=sys.stderr,
+        format=f"%(asctime)s {service} %(levelname)s %(message)s",
     )
     config = ServerConfig.from_environment(service)
     try:
@@ -138,7 +144,11 @@ def serve(service: str, register: Register, probe: Callable[[Worker], Callable[[
         # Health must answer while every task place is taken, so threads outnumber places.
         ThreadPoolExecutor(max_workers=config.max_in_flight + 12, thread_name_prefix="rpc"),
         interceptors=[CallMetrics(service), TokenCheck(config.token)],
-        options=[("grpc.so_reuseport", 0), ("grpc.keepalive_permit_without_calls", 1), ("grpc.http2.min_ping_interval_without_data_ms", 5000)],
+        options=[
+            ("grpc.so_reuseport", 0),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+        ],
     )
     register(server, worker)
     names = _service_names(server, service)
@@ -155,7 +165,9 @@ def serve(service: str, register: Register, probe: Callable[[Worker], Callable[[
         log.error("cannot listen on %s or %s: %s; choose free ports", config.listen, config.metrics_listen, e)
         return 1
     server.start()
-    log.info("listening on %s, store %s, device %s, worker %s", config.listen, config.store_url, worker.device, worker.id)
+    log.info(
+        "listening on %s, store %s, device %s, worker %s", config.listen, config.store_url, worker.device, worker.id
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     while not stopping.wait(PROBE_INTERVAL_S if check is not None else 5.0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -32,7 +33,13 @@ class TaskRunner:
     """
 
     def __init__(
-        self, service: str, store: ObjectStore, worker: str, device: str, max_in_flight: int, on_device_lost: Callable[[], None]
+        self,
+        service: str,
+        store: ObjectStore,
+        worker: str,
+        device: str,
+        max_in_flight: int,
+        on_device_lost: Callable[[], None],
     ) -> None:
         self.service = service
         self.store = store
@@ -63,7 +70,9 @@ class TaskRunner:
         """
         stage = metrics.stage_family(task.stage)
         if self.draining.is_set():
-            abort(context, TaskError(Reason.REASON_GOING_AWAY, "this worker is draining", retry_after_s=0.5), self.worker)
+            abort(
+                context, TaskError(Reason.REASON_GOING_AWAY, "this worker is draining", retry_after_s=0.5), self.worker
+            )
         if not self._places.acquire(blocking=False):
             metrics.REJECTED.labels(self.service).inc()
             busy = TaskError(Reason.REASON_BUSY, "all places of this worker are taken", retry_after_s=0.25)
@@ -71,7 +80,9 @@ class TaskRunner:
         metrics.QUEUE_DEPTH.labels(self.service).inc()
         try:
             reply = self._run(context, task, stage_version, read, compute, write, model, voxels, stage)
-            metrics.BLOCKS.labels(self.service, stage, Outcome.Name(reply.outcome).removeprefix("OUTCOME_").lower()).inc()
+            metrics.BLOCKS.labels(
+                self.service, stage, Outcome.Name(reply.outcome).removeprefix("OUTCOME_").lower()
+            ).inc()
             return reply
         except Exception as e:
             metrics.BLOCKS.labels(self.service, stage, "failed").inc()
@@ -80,7 +91,7 @@ class TaskRunner:
             if error.reason == Reason.REASON_INTERNAL:
                 log.exception("%s failed", where)
             else:
-                log.warning("%s: %s: %s", where, Reason.Name(error.reason), error.message)  # type: ignore[arg-type]
+                log.warning("%s: %s: %s", where, Reason.Name(error.reason), error.message)
             if type(e).__name__ == "AcceleratorError":
                 self._on_device_lost()
             abort(context, error, self.worker)
@@ -103,7 +114,7 @@ class TaskRunner:
         if task.stage_version != stage_version:
             raise TaskError(
                 Reason.REASON_STAGE_VERSION,
-                f"stage {task.stage}: the driver plans version {task.stage_version}, this worker computes {stage_version}; "
+                f"stage {task.stage}: planned is version {task.stage_version}, this worker computes {stage_version}; "
                 "deploy driver and services of one release",
             )
         done = read_receipt(self.store, task.stage, task.stage_key, task.block_index)
@@ -119,7 +130,7 @@ class TaskRunner:
         written = write(result)
         times.append(time.perf_counter())
         objects, figures = written if isinstance(written, tuple) else (written, {})
-        read_s, compute_s, write_s = (b - a for a, b in zip(times, times[1:], strict=False))
+        read_s, compute_s, write_s = (b - a for a, b in itertools.pairwise(times))
         receipt = Receipt(
             stage=task.stage,
             stage_key=task.stage_key,

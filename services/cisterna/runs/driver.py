@@ -88,7 +88,9 @@ class _Progress:
 class Driver:
     """Drives one run; `run` returns its final state."""
 
-    def __init__(self, store: ObjectStore, plan: Plan, addresses: Addresses, say: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, store: ObjectStore, plan: Plan, addresses: Addresses, say: Callable[[str], None] | None = None
+    ) -> None:
         self.store = store
         self.plan = plan
         self._say = say or (lambda text: log.info("%s", text))
@@ -151,7 +153,9 @@ class Driver:
                 p.waiting.discard(q["block"])
                 p.quarantined.add(q["block"])
         total, done_total = self._counts()
-        self.events.add("started", f"{done_total} of {total} blocks have receipts already", done=done_total, total=total)
+        self.events.add(
+            "started", f"{done_total} of {total} blocks have receipts already", done=done_total, total=total
+        )
 
     # -- the loop -------------------------------------------------------------------------------------------------
 
@@ -196,7 +200,10 @@ class Driver:
             able = {
                 b
                 for b in p.waiting
-                if all(set(n.blocks(b)) <= self.progress[n.stage].done | possible.get(n.stage, set()) for n in p.stage.needs)
+                if all(
+                    set(n.blocks(b)) <= self.progress[n.stage].done | possible.get(n.stage, set())
+                    for n in p.stage.needs
+                )
             }
             possible[p.stage.name] = able | set(p.flying)
             found = found or bool(possible[p.stage.name])
@@ -207,7 +214,9 @@ class Driver:
         now = time.monotonic()
         for p in self.progress.values():
             service = p.stage.service
-            BACKLOG.labels(service).set(sum(len(q.waiting) + len(q.flying) for q in self.progress.values() if q.stage.service == service))
+            BACKLOG.labels(service).set(
+                sum(len(q.waiting) + len(q.flying) for q in self.progress.values() if q.stage.service == service)
+            )
             window = self.windows[service]
             if not self.serving[service]:
                 continue
@@ -239,7 +248,12 @@ class Driver:
         limit = max(STRAGGLER_LEAST_S, STRAGGLER_FACTOR * statistics.median(p.seconds))
         for block, begun in list(p.flying.items()):
             if len(begun) == 1 and now - begun[0] > limit and window.room:
-                self.events.add("straggler", f"{p.stage.name} block {block} is slow; sent to a second worker", stage=p.stage.name, block=block)
+                self.events.add(
+                    "straggler",
+                    f"{p.stage.name} block {block} is slow; sent to a second worker",
+                    stage=p.stage.name,
+                    block=block,
+                )
                 self._start(p, block)
 
     def _take_answers(self) -> None:
@@ -287,7 +301,13 @@ class Driver:
         if failure.reason_name == "BUSY":
             self.windows[p.stage.service].busy()
         else:
-            self.events.add("retry", f"{where}: {failure.reason_name}: {failure.message}", stage=p.stage.name, block=block, reason=failure.reason_name)
+            self.events.add(
+                "retry",
+                f"{where}: {failure.reason_name}: {failure.message}",
+                stage=p.stage.name,
+                block=block,
+                reason=failure.reason_name,
+            )
         if rule.then is Then.STOP:
             raise RunStopped(f"{where}: {failure.message}")
         if block in p.flying:  # a second call of the same block still runs
@@ -306,8 +326,13 @@ class Driver:
         p.waiting.discard(block)
         p.quarantined.add(block)
         QUARANTINED.labels(p.stage.service).inc()
-        document = {"stage": p.stage.name, "block": block, "reason": failure.reason_name, "message": failure.message,
-                    "tries": [{"worker": w, "reason": r} for w, r in charges]}
+        document = {
+            "stage": p.stage.name,
+            "block": block,
+            "reason": failure.reason_name,
+            "message": failure.message,
+            "tries": [{"worker": w, "reason": r} for w, r in charges],
+        }
         self.store.put_new(record.quarantine_path(self.plan.run_id, p.stage.name, block), json_bytes(document))
         text = f"{p.stage.name} block {block} is quarantined after {len(charges)} tries: {failure.message}"
         self.events.add("quarantine", text, stage=p.stage.name, block=block)
@@ -318,7 +343,9 @@ class Driver:
         while not self._stop.is_set():
             was, self.serving[service] = self.serving[service], self.clients[service].serving()
             if was != self.serving[service]:
-                self._say(f"{service} is ready" if self.serving[service] else f"waiting for {service}: no worker is ready")
+                self._say(
+                    f"{service} is ready" if self.serving[service] else f"waiting for {service}: no worker is ready"
+                )
             self._stop.wait(5.0 if self.serving[service] else 1.0)
 
     # -- after ----------------------------------------------------------------------------------------------------
@@ -330,7 +357,7 @@ class Driver:
         document = record.run_document(self.plan, state, self._created)
         for name, p in self.progress.items():
             document["stages"][name]["done"] = len(p.done)
-        document["quarantined"] = [q for q in record.read_quarantine(self.store, self.plan.run_id)]
+        document["quarantined"] = list(record.read_quarantine(self.store, self.plan.run_id))
         document["skipped"] = sorted(n for n, p in self.progress.items() if not p.complete and not p.quarantined)
         document["computed_blocks"] = self._computed
         document["retries"] = self._retried
@@ -380,8 +407,15 @@ def _timings(store: ObjectStore, p: _Progress) -> Mapping[str, float]:
 
 
 def _stage_document(stage: Stage) -> dict[str, Any]:
-    return {"stage": stage.name, "stage_key": stage.key, "stage_version": stage.version, "blocks": stage.blocks,
-            "service": stage.service, "method": stage.method, "params": dict(stage.document)}
+    return {
+        "stage": stage.name,
+        "stage_key": stage.key,
+        "stage_version": stage.version,
+        "blocks": stage.blocks,
+        "service": stage.service,
+        "method": stage.method,
+        "params": dict(stage.document),
+    }
 
 
 def _seconds(utc: str) -> float:

@@ -40,7 +40,7 @@ class SegmentRecipe:
             "er": "demo-asem-er",
             "copi": "demo-asem-copi",
             "ccv": "demo-asem-ccv",
-            "tubular_eres": "demo-asem-tubular_eres",
+            "tubular_eres": "demo-asem-tubular-eres",
         }
     )
 
@@ -132,7 +132,9 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> None:
     if recipe.segment.input not in ("raw", "denoised"):
         raise RecipeError(f"{source}: segment.input is {recipe.segment.input!r}; write raw or denoised")
     if recipe.segment.input == "denoised" and not recipe.denoise.enabled:
-        raise RecipeError(f"{source}: segment.input is denoised, but denoise.enabled is false; enable it or segment raw")
+        raise RecipeError(
+            f"{source}: segment.input is denoised, but denoise.enabled is false; enable it or segment raw"
+        )
     for where, mapping in (
         ("segment.models", recipe.segment.models),
         ("eres.thresholds", recipe.eres.thresholds),
@@ -172,9 +174,9 @@ def _fill(cls: type, values: Mapping[str, Any], source: str, path: str) -> Any:
             filled[key] = value
     for f in dataclasses.fields(cls):
         # A mapping given in part keeps the defaults of the keys it leaves out, except the choice of models.
-        if f.name in filled and isinstance(filled[f.name], dict) and f.default_factory is not dataclasses.MISSING:
-            if f.name not in ("models",):
-                filled[f.name] = {**f.default_factory(), **filled[f.name]}
+        mapping = isinstance(filled.get(f.name), dict) and f.default_factory is not dataclasses.MISSING
+        if mapping and f.name != "models":
+            filled[f.name] = {**f.default_factory(), **filled[f.name]}  # type: ignore[misc]
     return cls(**filled)
 
 

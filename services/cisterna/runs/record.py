@@ -16,7 +16,18 @@ from cisterna.store.objects import json_bytes
 FINAL = ("SUCCEEDED", "DEGRADED", "FAILED", "CANCELLED")
 EXIT_CODES = {"SUCCEEDED": 0, "FAILED": 1, "DEGRADED": 3, "CANCELLED": 4}
 
-_VERSIONED = ("cisterna", "numpy", "torch", "zarr", "obstore", "grpcio", "scipy", "scikit-image", "networkx", "tritonclient")
+_VERSIONED = (
+    "cisterna",
+    "numpy",
+    "torch",
+    "zarr",
+    "obstore",
+    "grpcio",
+    "scipy",
+    "scikit-image",
+    "networkx",
+    "tritonclient",
+)
 
 
 def run_folder(run_id: str) -> str:
@@ -68,7 +79,7 @@ def run_document(plan: Plan, state: str, created: float, **more: Any) -> dict[st
             for s in plan.stages
         },
         "arrays": dict(plan.arrays),
-        "tables": {n: p for n, p in plan.tables.items()},
+        "tables": dict(plan.tables),
         "models": {n: dict(m) for n, m in plan.models.items()},
         "uses": {c: {"path": u.path, "identity": u.identity, "source": u.source} for c, u in plan.uses.items()},
         "quarantined": [],

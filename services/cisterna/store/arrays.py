@@ -32,7 +32,6 @@ SMALLEST_LEVEL = 128
 """The pyramid ends at the first level whose longest axis has at most this many voxels."""
 
 
-
 @dataclass(frozen=True)
 class ImageSpec:
     """What an image is: shape, type, blocks and physical scale.
@@ -53,7 +52,9 @@ class ImageSpec:
         if self.axes not in ("zyx", "tyx"):
             raise ValueError(f"axes must be zyx or tyx, got {self.axes}")
         if not len(self.shape) == len(self.block) == len(self.axes) == len(self.scale):
-            raise ValueError(f"shape {self.shape}, block {self.block}, scale {self.scale} need one value per axis {self.axes}")
+            raise ValueError(
+                f"shape {self.shape}, block {self.block}, scale {self.scale} need one value per axis {self.axes}"
+            )
 
     @property
     def chunk(self) -> tuple[int, ...]:
@@ -128,7 +129,9 @@ def open_level(store: ObjectStore, level_path: str) -> zarr.Array[Any]:
     array = store.array_cache.get(level_path)
     if array is None:
         try:
-            array = zarr.open_array(_StrictStore(store.backend, read_only=True), path=level_path, mode="r", zarr_format=3)
+            array = zarr.open_array(
+                _StrictStore(store.backend, read_only=True), path=level_path, mode="r", zarr_format=3
+            )
         except FileNotFoundError:
             raise ObjectMissing(f"{level_path}/zarr.json") from None
         store.array_cache[level_path] = array
@@ -225,7 +228,7 @@ def downsample(data: NDArray[Any], factor: Sequence[int], mode: str) -> NDArray[
     padded = np.pad(data, pad, mode="edge") if any(p[1] for p in pad) else data
     split = [k for n, f in zip(padded.shape, factor, strict=True) for k in (n // f, f)]
     mean = padded.reshape(split).mean(axis=tuple(range(1, 2 * data.ndim, 2)), dtype=np.float64)
-    return (np.rint(mean) if data.dtype.kind in "iu" else mean).astype(data.dtype)
+    return np.asarray(np.rint(mean) if data.dtype.kind in "iu" else mean).astype(data.dtype)
 
 
 _COMPRESSORS = [ZstdCodec(level=1), Crc32cCodec()]

@@ -28,6 +28,8 @@ STORE_FORMAT = 1
 
 _FULL_MARGIN_BYTES = 4096
 
+Names = list[str]  # inside ObjectStore, `list` is the method
+
 
 class ObjectStore:
     """Whole objects under slash-separated paths.
@@ -62,7 +64,7 @@ class ObjectStore:
             return True
 
     def put(self, path: str, data: bytes) -> None:
-        """Writes the object, replacing what was there; only for objects with one living owner (run.json, heartbeats)."""
+        """Writes the object, replacing what was there: for objects with one living owner (run.json)."""
         with self._errors(path, len(data)):
             self.puts += 1
             obstore.put(self.backend, path, data, mode="overwrite", use_multipart=False)
@@ -81,15 +83,15 @@ class ObjectStore:
         with self._errors(path):
             return int(obstore.head(self.backend, path)["size"])
 
-    def list(self, prefix: str) -> list[str]:
+    def list(self, prefix: str) -> Names:
         """Paths of all objects below a prefix (a folder path), sorted."""
         with self._errors(prefix):
-            found: list[str] = []
+            found: Names = []
             for batch in obstore.list(self.backend, prefix.rstrip("/") + "/" if prefix else None):
                 found.extend(str(meta["path"]) for meta in batch)
         return sorted(found)
 
-    def folders(self, prefix: str) -> list[str]:
+    def folders(self, prefix: str) -> Names:
         """Names of the folders directly below a prefix, sorted."""
         with self._errors(prefix):
             listed = obstore.list_with_delimiter(self.backend, prefix.rstrip("/") + "/" if prefix else None)
@@ -168,7 +170,7 @@ def connect(url: str) -> ObjectStore:
         backend = S3Store(
             parts.netloc,
             prefix=parts.path.strip("/") or None,
-            config=config,
+            config=config,  # type: ignore[arg-type]
             client_options={
                 "allow_http": bool(endpoint and endpoint.startswith("http://")),
                 "timeout": timedelta(seconds=60),
@@ -210,7 +212,7 @@ def prove_create_if_absent(store: ObjectStore) -> None:
         store.delete(path)
     if not first or second or kept != b"first":
         raise StoreRefused(
-            f"store {store.url} does not keep create-if-absent (a second PUT with If-None-Match: * replaced the first); "
+            f"store {store.url} does not keep create-if-absent (a second PUT with If-None-Match: * won); "
             "without it two workers could both own a block: use an S3 endpoint with conditional writes"
         )
 

@@ -132,7 +132,8 @@ def verify_receipt(store: ObjectStore, receipt: Receipt) -> list[str]:
             faults.append(f"{o.path} is missing")
             continue
         if len(data) != o.bytes or sha256(data) != o.sha256:
-            faults.append(f"{o.path} has changed: {len(data)} bytes, sha256 {sha256(data)[:12]}…, receipt says {o.bytes} bytes, {o.sha256[:12]}…")
+            found = f"{len(data)} bytes, sha256 {sha256(data)[:12]}…"
+            faults.append(f"{o.path} has changed: {found}, the receipt says {o.bytes} bytes, {o.sha256[:12]}…")
     return faults
 
 

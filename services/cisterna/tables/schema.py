@@ -67,7 +67,9 @@ class Table:
 
         Raises ValueError naming missing or unknown columns, or a key that occurs twice.
         """
-        df = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows if len(rows) else {n: [] for n in self.names})
+        df = (
+            rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows if len(rows) else {n: [] for n in self.names})
+        )
         missing = [n for n in self.names if n not in df.columns]
         unknown = [str(n) for n in df.columns if n not in self.names]
         if missing or unknown:
@@ -92,8 +94,10 @@ class Table:
     def to_parquet_bytes(self, df: pd.DataFrame) -> bytes:
         """The frame as Parquet: one row group, zstd, no time stamps, so that equal rows give equal bytes."""
         df = self.frame(df)
-        columns = [pa.array(df[c.name].tolist() if df[c.name].dtype == object else df[c.name].to_numpy(),
-                            type=_ARROW[c.dtype]) for c in self.columns]
+        columns = [
+            pa.array(df[c.name].tolist() if df[c.name].dtype == object else df[c.name].to_numpy(), type=_ARROW[c.dtype])
+            for c in self.columns
+        ]
         table = pa.Table.from_arrays(columns, schema=self.arrow)
         out = io.BytesIO()
         pq.write_table(table, out, compression="zstd", row_group_size=max(1, table.num_rows), store_schema=True)

@@ -1,0 +1,128 @@
+"""The er-movie recipe as stages: ERnet classes, traced networks, one summary."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from cisterna.models.digest import canonical_json
+from cisterna.runs.building import Builder, Plan, sizes, task_ref
+from cisterna.runs.recipes import ErMovieRecipe
+from cisterna.runs.stages import VERSIONS, Needs, Stage, every, same
+from cisterna.store.receipts import stage_folder, stage_key
+from cisterna.v1 import common_pb2, ernet_pb2, graph_pb2
+
+
+def plan_er_movie(b: Builder, recipe: ErMovieRecipe) -> Plan:
+    model = b.model(recipe.ernet.model, "ernet", "ernet.model")
+    acquisition = b.acquisition
+    version = VERSIONS["ernet"]
+    params = {"stack_min": acquisition.stack_min, "stack_max": acquisition.stack_max}
+    key = stage_key("ernet", version, model["digest"], params, {"raw": acquisition.identity})
+    classes = b.image("classes", "ernet", key, "uint8", "ernet/classes")
+    confidence = b.image("confidence", "ernet", key, "uint8", "ernet/confidence")
+    temporal = (int(model.get("temporal_context", 0)), 0, 0)
+    raw_level = f"{acquisition.raw.path}/0"
+
+    def request(block: int, attempt: int) -> Any:
+        return ernet_pb2.SegmentFramesRequest(
+            task=task_ref("ernet", version, key, block, attempt),
+            input=b.chunk(raw_level, acquisition.identity, block, temporal),
+            classes=common_pb2.ArrayRef(path=classes.level(0), identity=key),
+            confidence=common_pb2.ArrayRef(path=confidence.level(0), identity=key),
+            model=common_pb2.ModelRef(name=recipe.ernet.model, digest=model["digest"]),
+            **params,
+        )
+
+    stage = b.add(
+        Stage(
+            "ernet",
+            "ernet",
+            "SegmentFrames",
+            key,
+            version,
+            b.grid.blocks,
+            {"model": recipe.ernet.model, **params},
+            request,
+            lambda i: b.grid.box(i).size,
+            images=(classes, confidence),
+            model=recipe.ernet.model,
+            flop_per_voxel=float(model["flop_per_voxel"]),
+        )
+    )
+    b.arrays |= {"ernet/classes": classes.path, "ernet/confidence": confidence.path}
+    b.pyramids(stage, classes, common_pb2.DownsampleBlockRequest.MODE_NEAREST)
+    b.pyramids(stage, confidence, common_pb2.DownsampleBlockRequest.MODE_MEAN)
+    interval_s, *pixel_um = acquisition.scale
+    tracing, tracking = dict(recipe.graph.tracing), dict(recipe.graph.tracking)
+    trace_version = VERSIONS["graph-trace"]
+    trace_params = {"tracing": tracing, "pixel_size_um": pixel_um, "frame_interval_s": interval_s}
+    trace_key = stage_key("graph-trace", trace_version, "", trace_params, {"classes": key, "raw": acquisition.identity})
+    parts = f"{stage_folder('graph-trace', trace_key)}/parts"
+
+    def trace_request(block: int, attempt: int) -> Any:
+        return graph_pb2.TraceFramesRequest(
+            task=task_ref("graph-trace", trace_version, trace_key, block, attempt),
+            classes=b.chunk(classes.level(0), key, block),
+            confidence=b.chunk(confidence.level(0), key, block),
+            raw=b.chunk(raw_level, acquisition.identity, block),
+            parts=common_pb2.ArrayRef(path=parts, identity=trace_key),
+            pixel_size_um=pixel_um,
+            frame_interval_s=interval_s,
+            tracing_json=canonical_json(tracing),
+        )
+
+    b.add(
+        Stage(
+            "graph-trace",
+            "graph",
+            "TraceFrames",
+            trace_key,
+            trace_version,
+            b.grid.blocks,
+            trace_params,
+            trace_request,
+            lambda i: b.grid.box(i).size,
+            needs=(Needs("ernet", same()),),
+        )
+    )
+    summary_version = VERSIONS["graph-summary"]
+    summary_params = {"tracking": tracking, "pixel_size_um": pixel_um, "frame_interval_s": interval_s}
+    summary_key = stage_key("graph-summary", summary_version, "", summary_params, {"traced": trace_key})
+    folder = f"{stage_folder('graph-summary', summary_key)}/tables"
+
+    def summary_request(block: int, attempt: int) -> Any:
+        return graph_pb2.SummariseMovieRequest(
+            task=task_ref("graph-summary", summary_version, summary_key, block, attempt),
+            parts=common_pb2.ArrayRef(path=parts, identity=trace_key),
+            blocks=b.grid.blocks,
+            output=common_pb2.ArrayRef(path=folder, identity=summary_key),
+            pixel_size_um=pixel_um,
+            frame_interval_s=interval_s,
+            tracking_json=canonical_json(tracking),
+        )
+
+    tables = {t: f"{folder}/{t}.parquet" for t in ("frames", "nodes", "edges", "junctions")}
+    b.add(
+        Stage(
+            "graph-summary",
+            "graph",
+            "SummariseMovie",
+            summary_key,
+            summary_version,
+            1,
+            summary_params,
+            summary_request,
+            lambda i: 0,
+            needs=(Needs("graph-trace", every(b.grid.blocks)),),
+            tables=tables,
+        )
+    )
+    b.tables.update(tables)
+    trained = model.get("pixel_size_um")
+    if trained and any(not math.isclose(p, float(trained), rel_tol=0.1) for p in pixel_um):
+        b.warnings.append(
+            f"Pixels are {sizes(pixel_um)} µm, model {recipe.ernet.model} was trained at {trained:g} µm: "
+            "expect errors at other scales."
+        )
+    return b.finish(recipe, {})
