@@ -5,7 +5,6 @@ import json
 import grpc
 import numpy as np
 import pytest
-
 from cisterna.chunks import BlockGrid
 from cisterna.eres import Rules, classify_sites
 from cisterna.eres.components import label_components

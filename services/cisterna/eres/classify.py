@@ -83,7 +83,8 @@ def as_mask(values: ArrayLike, name: str, shape: tuple[int, ...]) -> NDArray[np.
     _check_shape(array, name, shape)
     if array.dtype.kind == "f" and np.isnan(array).any():
         raise ValueError(f"{name} holds NaN: threshold the probabilities first, deciding what unknown voxels are")
-    return array != 0
+    mask: NDArray[np.bool_] = array != 0
+    return mask
 
 
 def _check_shape(array: NDArray[np.generic], name: str, shape: tuple[int, ...] | None) -> None:

@@ -55,7 +55,8 @@ class Merged:
             raise ValueError(
                 f"block {block} has local label {int(local.max())}, its part knows {len(table) - 1}: label it again"
             )
-        return table[local]
+        final: NDArray[np.uint32] = table[local]
+        return final
 
 
 def label_components(mask: NDArray[np.bool_]) -> NDArray[np.uint32]:
@@ -64,12 +65,15 @@ def label_components(mask: NDArray[np.bool_]) -> NDArray[np.uint32]:
         raise ValueError(f"components need a volume (z,y,x), got an array of shape {mask.shape}")
     if mask.size == 0 or not mask.any():
         return np.zeros(mask.shape, np.uint32)
-    labels = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=CONNECTIVITY, out_dtype=np.uint32)
+    labels = cc3d.connected_components(  # type: ignore[call-overload]
+        np.ascontiguousarray(mask), connectivity=CONNECTIVITY, out_dtype=np.uint32
+    )
     flat = labels.ravel()
     numbers, first = np.unique(flat[flat > 0], return_index=True)
     table = np.zeros(int(numbers[-1]) + 1, np.uint32)
     table[numbers[np.argsort(first, kind="stable")]] = np.arange(1, len(numbers) + 1, dtype=np.uint32)
-    return table[labels]
+    ordered: NDArray[np.uint32] = table[labels]
+    return ordered
 
 
 def label_block(
@@ -189,4 +193,5 @@ def _union(n: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     if n == 0:
         return np.zeros(0, np.int64)
     graph = coo_array((np.ones(len(pairs), np.int32), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    group: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
+    return group

@@ -245,7 +245,8 @@ def _lengths(steps: NDArray[np.int64], size: NDArray[np.float64], metric: str) -
     """Length in nm of steps given in voxels, rounded; always from whole voxels, so equal steps have equal lengths."""
     nm = np.abs(steps) * size
     raw = nm.max(axis=-1) if metric == "per_axis" else np.sqrt((nm * nm).sum(axis=-1))
-    return np.round(raw, DECIMALS)
+    rounded: NDArray[np.float64] = np.round(raw, DECIMALS)
+    return rounded
 
 
 def _pairs(a: _Surfaces, b: _Surfaces, limit_nm: float, metric: str, same: bool = False) -> Pairs:
@@ -262,22 +263,22 @@ def _pairs(a: _Surfaces, b: _Surfaces, limit_nm: float, metric: str, same: bool 
             continue
         points, index = a.nm[a.points(i)][own], a.index[a.points(i)][own]
         gap = np.maximum(0, np.maximum(b.low - points.max(axis=0), points.min(axis=0) - b.high))
-        for j in np.flatnonzero(np.linalg.norm(gap, ord=p, axis=1) <= limit_nm + _SLACK_NM):
+        for j in np.flatnonzero(np.linalg.norm(gap, ord=p, axis=1) <= limit_nm + _SLACK_NM).tolist():
             # Two objects wholly inside the block see each other twice; once is enough.
             if same and (i == j or (j < i and whole[i] and whole[j])):
                 continue
-            other = b.points(int(j))
+            other = b.points(j)
             if len(index) * (other.stop - other.start) <= _FEW_PAIRS:
-                step = _nearest_of_all(index, b.index[other], a.size, metric)
+                step: NDArray[np.int64] | None = _nearest_of_all(index, b.index[other], a.size, metric)
             else:
                 if j not in trees:
                     trees[j] = cKDTree(b.nm[other], balanced_tree=False, compact_nodes=False)
-                step = _nearest_step(points, index, trees[j], b, int(j), p, limit_nm)
+                step = _nearest_step(points, index, trees[j], b, j, p, limit_nm)
             if step is not None:
                 nm = float(_lengths(step, a.size, metric))
                 if nm <= limit_nm + TOLERANCE_NM:
                     pair = (int(a.label[i]), int(b.label[j]))
-                    found.append((*(sorted(pair) if same else pair), nm))  # type: ignore[arg-type]
+                    found.append((min(pair), max(pair), nm) if same else (*pair, nm))
     if not found:
         return Pairs(*_NO_PAIR)
     one, two, nms = zip(*found, strict=True)
@@ -292,7 +293,8 @@ def _nearest_of_all(
 ) -> NDArray[np.int64]:
     """Voxel step between the nearest of two small sets of voxels, by all their pairs."""
     steps = (a[:, None] - b[None]).reshape(-1, 3)
-    return steps[_lengths(steps, size, metric).argmin()]
+    nearest: NDArray[np.int64] = steps[_lengths(steps, size, metric).argmin()]
+    return nearest
 
 
 def _nearest_step(
@@ -317,7 +319,8 @@ def _nearest_step(
     best = int(np.argmin(nm))
     if not np.isfinite(nm[best]):
         return None
-    return index[near[best]] - b.index[int(b.begin[j]) + int(at[best])]
+    step: NDArray[np.int64] = index[near[best]] - b.index[int(b.begin[j]) + int(at[best])]
+    return step
 
 
 def _overlapping(a: NDArray[np.integer], b: NDArray[np.integer], core: Box) -> Pairs:

@@ -225,7 +225,7 @@ def _three(values: Any) -> tuple[float, float, float]:
     size = tuple(float(v) for v in values)
     if len(size) != 3 or not all(np.isfinite(v) and v > 0 for v in size):
         raise ValueError(f"voxel_size_nm = {size}: give three positive lengths in nm, z, y, x")
-    return size  # type: ignore[return-value]
+    return size[0], size[1], size[2]
 
 
 def _part(folder: str, block: int) -> str:
@@ -234,5 +234,8 @@ def _part(folder: str, block: int) -> str:
 
 def main() -> int:
     return serve(
-        "eres", lambda server, worker: eres_pb2_grpc.add_EresServiceServicer_to_server(EresService(worker), server)
+        "eres",
+        lambda server, worker: eres_pb2_grpc.add_EresServiceServicer_to_server(  # type: ignore[no-untyped-call]
+            EresService(worker), server
+        ),
     )

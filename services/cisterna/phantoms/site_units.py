@@ -210,9 +210,9 @@ def golgi_region(groups: int, size: Sequence[float], rng: np.random.Generator) -
 
     far = lattice_steps(320.0, size)
     inside = outside = 0
-    for step in (far.below, far.at, far.above):
+    for step in (*far.inside, far.above):
         kept = 0
-        for point in _around([row[0] for row in regions], step) if step is not None else ():
+        for point in _around([row[0] for row in regions], step):
             nearest = min(length_nm(gap(Solid("vesicle", point), v), size) for v in every)
             if kept < 4 and abs(nearest - length_nm(step, size)) < 1e-9 and apart(point):
                 satellites.append(Solid("vesicle", point))
