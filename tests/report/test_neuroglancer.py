@@ -19,6 +19,7 @@ def test_every_layer_names_an_image_of_the_store(store, volume, make):
         path = source.removeprefix("zarr3://https://data.example.org/bucket/")
         assert store.exists(f"{path}zarr.json")
     kinds = {layer["name"]: layer["type"] for layer in state["layers"]}
+    assert list(kinds) == ["raw", "denoised", "labels/copi", "labels/er", "labels/tubular_eres", "sites"]
     assert kinds["raw"] == "image"
     assert kinds["labels/copi"] == "segmentation"
     assert kinds["sites"] == "annotation"

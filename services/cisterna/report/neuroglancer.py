@@ -40,7 +40,10 @@ def viewer_state(
     start hidden.
     """
     layers = []
-    for name in run.arrays:
+    # Later layers are drawn over earlier ones: pictures first, then what was found in them.
+    for name in sorted(
+        run.arrays, key=lambda name: (name != "raw", name.startswith(("labels/", "ernet/classes")), name)
+    ):
         if name in pyramids:
             source = f"zarr3://{base_url.rstrip('/')}/{run.arrays[name]}/"
             layers.append(_layer(name, source))
@@ -54,7 +57,7 @@ def viewer_state(
         axis: _dimension(axis, scale, raw.axes) for axis, scale in zip(raw.axes[::-1], base.scale[::-1], strict=True)
     }
     state["position"] = [n / 2 - 0.5 for n in base.shape[::-1]]
-    state["crossSectionScale"] = max(1.0, max(base.shape[1:]) / 700)
+    state["crossSectionScale"] = max(base.shape[1:]) / 400
     if run.recipe == "fibsem":
         state["projectionScale"] = max(base.shape) * 1.5
         layers.append(site_layer(sites, base.scale))
@@ -108,6 +111,7 @@ def site_layer(sites: pd.DataFrame, voxel_size_nm: tuple[float, ...]) -> dict[st
     return {
         "type": "annotation",
         "name": "sites",
+        "tab": "annotations",
         "source": {"url": "local://annotations", "transform": {"outputDimensions": {a: [1e-9, "m"] for a in "xyz"}}},
         "annotationProperties": [
             {"id": "colour", "type": "rgb", "default": SITE_CLASSES[0].colour},
