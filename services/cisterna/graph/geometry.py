@@ -44,13 +44,12 @@ def curves(chains: Chains, coords: Ints, positions: Floats) -> Curves:
     if len(points) == 0:
         return Curves(points.reshape(0, coords.shape[1]), chains.start)
     first, last = chains.start[:-1], chains.start[1:] - 1
-    fixed = np.zeros(len(points), bool)
-    fixed[first] = fixed[last] = True
-    points[first] = positions[chains.ends[:, 0]]
-    points[last] = positions[chains.ends[:, 1]]
-    inner = np.flatnonzero(~fixed)
+    begins, ends = positions[chains.ends[:, 0]], positions[chains.ends[:, 1]]
     for _ in range(SMOOTHING_ROUNDS):
-        points[inner] = 0.25 * points[inner - 1] + 0.5 * points[inner] + 0.25 * points[inner + 1]
+        points[first], points[last] = begins, ends
+        # Over all curves in one sweep; what this does to the ends is put right before and after.
+        points[1:-1] = 0.5 * points[1:-1] + 0.25 * (points[:-2] + points[2:])
+    points[first], points[last] = begins, ends
     return Curves(points, chains.start)
 
 

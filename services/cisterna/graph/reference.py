@@ -27,7 +27,11 @@ def reference_columns(mask: np.ndarray, name: str) -> dict[str, object]:
     """
     if mask.ndim != 2:
         raise ValueError(f"reference columns exist for flat frames; this mask has {mask.ndim} axes")
-    graph = reference_graph(mask)
+    return columns_of(reference_graph(mask), name)
+
+
+def columns_of(graph: nx.Graph, name: str) -> dict[str, object]:
+    """The published columns of a plain graph."""
     nodes, edges = graph.number_of_nodes(), graph.number_of_edges()
     parts = sorted(nx.connected_components(graph), key=len, reverse=True)
     largest = graph.subgraph(parts[0]) if parts else graph
