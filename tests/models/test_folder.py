@@ -79,7 +79,7 @@ def test_every_demonstration_model_is_whole_small_and_says_what_it_is() -> None:
         "demo-asem-er",
         "demo-asem-copi",
         "demo-asem-ccv",
-        "demo-asem-tubular_eres",
+        "demo-asem-tubular-eres",
         "demo-ernet",
     }
     for path, model in zip(demo_models(), models, strict=True):

@@ -68,14 +68,14 @@ def install_models(store: ObjectStore, folder: Path) -> None:
     }
     specs = [
         {
-            "name": f"demo-asem-{c}",
+            "name": f"demo-asem-{c.replace('_', '-')}",
             "family": "asem",
             "class": c,
             "padding": "valid",
             "context": 47,
             "stride": 8,
             "voxel_size_nm": [8.0] * 3,
-            "metrics": {"threshold": 0.4},
+            "metrics": {"threshold": 102},
         }
         for c in CLASSES
     ]
