@@ -37,7 +37,7 @@ def build_parser(argv: list[str]) -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0 ok, 1 failed, 2 unusable input, 3 degraded, 4 cancelled, 5 unreachable."""
+    """Runs one command: 0 ok, 1 failed, 2 unusable input, 3 degraded, 4 cancelled, 5 store or services unreachable."""
     argv = sys.argv[1:] if argv is None else argv
     args = build_parser(argv).parse_args(argv)
     try:

@@ -116,7 +116,7 @@ def abort(context: grpc.ServicerContext, error: TaskError, worker: str) -> NoRet
 
 def failure_of(error: grpc.RpcError) -> Failure:
     """What a failed call says, read from its status details."""
-    code, message = error.code(), error.details() or ""  # type: ignore[attr-defined]
+    code, message = error.code(), error.details() or ""
     reason, worker, retry_after_s = 0, "", 0.0
     status = rpc_status.from_call(error)  # type: ignore[arg-type]
     for detail in status.details if status is not None else ():

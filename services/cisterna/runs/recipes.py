@@ -174,9 +174,8 @@ def _fill(cls: type, values: Mapping[str, Any], source: str, path: str) -> Any:
             filled[key] = value
     for f in dataclasses.fields(cls):
         # A mapping given in part keeps the defaults of the keys it leaves out, except the choice of models.
-        mapping = isinstance(filled.get(f.name), dict) and f.default_factory is not dataclasses.MISSING
-        if mapping and f.name != "models":
-            filled[f.name] = {**f.default_factory(), **filled[f.name]}  # type: ignore[misc]
+        if isinstance(filled.get(f.name), dict) and callable(f.default_factory) and f.name != "models":
+            filled[f.name] = {**f.default_factory(), **filled[f.name]}
     return cls(**filled)
 
 
