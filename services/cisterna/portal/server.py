@@ -49,7 +49,7 @@ class Portal(ThreadingHTTPServer):
     def runs(self) -> tuple[list[Mapping[str, Any]], list[str]]:
         """run.json of every run, newest first, and the folders whose run.json cannot be read."""
         found, unreadable = [], []
-        for name in self.store.folders("runs"):  # type: ignore[attr-defined]  # its method `list` hides the type
+        for name in self.store.folders("runs"):
             if not RUN_ID.fullmatch(name):
                 continue
             try:

@@ -84,7 +84,8 @@ def degree_totals(frames: pd.DataFrame) -> pd.DataFrame:
 def finite(values: "pd.Series[float]") -> np.ndarray:
     """The finite values of a column, as float64."""
     array: np.ndarray = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    return array[np.isfinite(array)]
+    kept: np.ndarray = array[np.isfinite(array)]
+    return kept
 
 
 def median_and_spread(values: "pd.Series[float]") -> tuple[int, float, float, float]:
