@@ -52,7 +52,7 @@ def test_er_distance_is_the_gap_in_the_labels(cell):
 
 
 def test_the_published_sizes():
-    objects = fibsem_cell((150, 150, 150), 8.0, seed=1, density=2.0).objects
+    objects = fibsem_cell((110, 110, 110), 8.0, seed=1, density=2.0).objects
     mean = objects.groupby("class")["diameter_nm"].mean()
     assert mean["copi_like"] == pytest.approx(59.2, abs=5)
     assert mean["copii_like"] == pytest.approx(75.7, abs=5)

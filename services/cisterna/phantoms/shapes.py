@@ -5,6 +5,7 @@ grid. `distance` is negative inside. Coordinates come as three arrays that broad
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,10 @@ class Ball:
         knob = np.exp((cosine - 1.0) * 40.0)
         return np.asarray(length - np.float32(self.radius_nm) + np.float32(self.spike_nm) * (1.0 - knob))
 
-    def bounds(self) -> tuple[Floats, Floats]:
-        """Corners of the enclosing box, nm."""
-        return self.centre_nm - self.radius_nm, self.centre_nm + self.radius_nm
+    @cached_property
+    def bounds(self) -> Floats:
+        """Corners of the enclosing box (2, 3), nm."""
+        return np.stack([self.centre_nm - self.radius_nm, self.centre_nm + self.radius_nm])
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,11 @@ class Tube:
         gap = away - t[..., None] * ab
         return np.asarray((np.sqrt((gap * gap).sum(-1)) - (ra + t * dr)).min(axis=1))
 
-    def bounds(self) -> tuple[Floats, Floats]:
-        """Corners of the enclosing box, nm."""
+    @cached_property
+    def bounds(self) -> Floats:
+        """Corners of the enclosing box (2, 3), nm."""
         reach = float(self.radius_nm.max())
-        return self.path_nm.min(axis=0) - reach, self.path_nm.max(axis=0) + reach
+        return np.stack([self.path_nm.min(axis=0) - reach, self.path_nm.max(axis=0) + reach])
 
     def pieces(self, segments: int = 8) -> list["Tube"]:
         """The same tube cut into short ones, so that each fills its own box well."""
@@ -148,12 +151,13 @@ class Plate:
             half = half + np.float32(self.rim_swelling_nm) * np.exp(-(((beyond + 2 * half) / np.float32(30.0)) ** 2))
         return np.asarray(np.hypot(np.maximum(beyond + half, 0.0), off) - half)
 
-    def bounds(self) -> tuple[Floats, Floats]:
-        """Corners of the enclosing box, nm."""
+    @cached_property
+    def bounds(self) -> Floats:
+        """Corners of the enclosing box (2, 3), nm."""
         flat = self._reach()
         thick = self.half_thickness_nm + self.rim_swelling_nm + self._height()
         reach = flat * np.hypot(self.frame[0], self.frame[1]) + thick * np.abs(self.frame[2]) + thick
-        return self.centre_nm - reach, self.centre_nm + reach
+        return np.stack([self.centre_nm - reach, self.centre_nm + reach])
 
 
 Shape = Ball | Tube | Plate
@@ -165,7 +169,7 @@ def distance_to(shapes: list[Shape], points_nm: Floats) -> Floats:
     best = np.full(len(points), np.inf)
     if not shapes:
         return best
-    corners = np.array([s.bounds() for s in shapes])
+    corners = np.stack([s.bounds for s in shapes])
     away = np.maximum(np.maximum(corners[:, None, 0] - points, points - corners[:, None, 1]), 0.0)
     # the distance to the box is a lower bound: nearest boxes first, and most shapes never need the exact one
     least = np.sqrt((away * away).sum(-1))
@@ -194,7 +198,7 @@ def stamp(
     """
     parts: list[Shape] = list(shape.pieces()) if isinstance(shape, Tube) else [shape]
     for part in parts:
-        low, high = part.bounds()
+        low, high = part.bounds
         start = np.maximum(np.floor((low - margin_nm) / voxel_size_nm).astype(int), 0)
         stop = np.minimum(np.ceil((high + margin_nm) / voxel_size_nm).astype(int) + 1, field.shape)
         if (stop <= start).any():
