@@ -8,6 +8,8 @@ import sys
 import pytest
 import torch
 from cisterna.segment import load_asem
+from cisterna.segment.folded import FoldedAsem
+from cisterna.segment.probability import prepare
 from cisterna.segment.unet import GEOMETRY, build, flop_per_voxel, topology_of
 from torch.nn import functional
 
@@ -203,3 +205,25 @@ def test_geometry_agrees_with_the_network():
     assert GEOMETRY.input_size(110) == 204
     assert GEOMETRY.input_size(270) == 364
     assert GEOMETRY.input_size(256) == 356
+
+
+def test_the_folded_network_is_the_plain_one():
+    network = build(num_fmaps=2).double().eval()
+    for name, value in network.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(value)
+    x = torch.randn(1, 1, 108, 100, 116, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        assert torch.allclose(FoldedAsem(network)(x), network(x), rtol=0, atol=1e-12)
+
+
+def test_wide_networks_run_folded_and_narrow_ones_plain():
+    wide, narrow = build(num_fmaps=16), build(num_fmaps=2)
+    assert isinstance(prepare(wide), FoldedAsem)
+    assert prepare(narrow) is narrow
+    x = torch.rand(1, 1, 100, 100, 100) * 2 - 1
+    plain = build(num_fmaps=16)
+    plain.load_state_dict(wide.state_dict())
+    with torch.inference_mode():
+        expected, found = plain.eval()(x), prepare(wide)(x)
+    assert (expected - found).abs().max() <= 1e-5 * (expected.max() - expected.min())
