@@ -312,8 +312,8 @@ def _notes(
     notes = [
         "Sites are candidates until they are reviewed.",
         "Distances run between the centres of the nearest voxels and exceed the gap between true surfaces: at "
-        "5.24×4×4 nm by 0.7 ± 0.4 nm between planes and 1.7 ± 0.7 nm between a vesicle and a plane; never by more than a "
-        f"voxel's diagonal ({_diagonal(voxel_size_nm):.1f} nm here).",
+        "5.24×4×4 nm by 0.7 ± 0.4 nm between planes and 1.7 ± 0.7 nm between a vesicle and a plane; never by more "
+        f"than a voxel's diagonal ({_diagonal(voxel_size_nm):.1f} nm here).",
         "The Golgi reference is the given segmentation."
         if from_mask
         else f"The Golgi reference is groups of extent > {rules.golgi_extent_nm:g} nm: a large site looks the same.",
