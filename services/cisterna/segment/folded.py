@@ -1,7 +1,7 @@
 """The ASEM network rearranged for speed: upsampling folded into the convolution that follows it.
 
 Nearest upsampling by 2 followed by a valid 3-tap filter sees each coarse voxel once or twice: two outputs that share
-their coarse neighbours are two 2-tap filters of the coarse row (w₀+w₁, w₂ and w₀, w₁+w₂). In three dimensions 27 taps on
+their coarse neighbours are two 2-tap filters of the coarse row (w₀+w₁, w₂ and w₀, w₁+w₂). In 3-D the 27 taps on
 the fine grid become 8 on the coarse one, and neither the upsampled nor the concatenated array is ever made. The same
 sums in another order: equal to the plain network but for rounding.
 """
