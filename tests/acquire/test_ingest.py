@@ -9,6 +9,7 @@ from cisterna.acquire import UnusableInput, ingest_movie, ingest_volume
 from cisterna.chunks import Box
 from cisterna.phantoms import er_movie, save_cell, save_movie
 from cisterna.runs.acquisition import read_acquisition
+from cisterna.store import open_store
 from cisterna.store.arrays import read_box
 
 
@@ -239,3 +240,12 @@ def test_progress_reaches_one(store, files):
     ingest_volume(store, files / "inlens.tif", progress=lambda what, share: seen.__setitem__(what, share))
     assert set(seen) == {"reading raw", "writing raw"}
     assert all(v == pytest.approx(1) for v in seen.values())
+
+
+def test_a_size_that_only_the_user_states_is_noted_as_assumed(tmp_path):
+    store = open_store("memory://")
+    frames = np.arange(4 * 32 * 32, dtype=np.uint16).reshape(4, 32, 32)
+    tifffile.imwrite(tmp_path / "m.tif", frames, photometric="minisblack")
+    acquired = ingest_movie(store, tmp_path / "m.tif", pixel_size_um=0.108, frame_interval_s=1.0)
+    notes = store.get_json(f"acquisitions/{acquired.id}/manifest.json")["notes"]
+    assert "a pixel size of 108 nm is assumed: the file states none" in notes

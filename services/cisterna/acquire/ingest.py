@@ -98,6 +98,9 @@ def ingest_volume(
     signals = {n: _look(n, s, "volume", report) for n, s in opened.items()}
     analysed = signals["raw"] if "raw" in signals else signals[analysis_signal]
     estimate, inverted, told = _polarity(analysed, polarity, float(np.sqrt(size[1] * size[2])))
+    if None in (first.grid.z_nm, first.grid.y_nm, first.grid.x_nm):
+        nm = " × ".join(f"{v:g}" for v in size)
+        told = [f"a voxel size of {nm} nm (z, y, x) is assumed: the file states none", *told]
     contents = {n: s.content for n, s in signals.items() if n != "raw" or len(signals) == 1}
     if region is not None:
         # digests and statistics span the whole input, so a region gives the same voxels as the whole
@@ -134,6 +137,9 @@ def ingest_movie(
     opened = open_source(source, "movie", channel)
     pixel = agreed_pixel_size(opened.name, opened.grid, pixel_size_um)
     interval = agreed_interval(opened.name, opened.grid, frame_interval_s, opened.planes)
+    if None in (opened.grid.y_nm, opened.grid.x_nm):
+        nm = " × ".join(f"{1000 * v:g}" for v in dict.fromkeys(pixel))
+        opened = opened.with_notes(f"a pixel size of {nm} nm is assumed: the file states none")
     if opened.planes == 1:
         opened = opened.with_notes("one frame: nothing can be said about lifetimes")
     signal = _look("raw", opened, "movie", report)
