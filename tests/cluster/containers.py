@@ -117,6 +117,8 @@ class Containers:
             f"--target={target}", f"--tag={tag}", f"--file={repository / 'deploy/Dockerfile'}", str(repository),
             timeout_s=500,
         )  # fmt: skip
+        # Layers of former states of our sources are kept for a week.
+        self.podman("image", "prune", "--force", "--filter", "until=168h", check=False)
 
 
 def _local_indexes() -> list[str]:
