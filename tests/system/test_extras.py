@@ -37,6 +37,6 @@ def test_the_extra_brings_no_torch(extra: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("service", TORCH_FREE)
 def test_the_service_starts_where_torch_is_absent(service: str) -> None:
-    program = f"import sys; sys.modules['torch'] = None; import cisterna.{service}.service; assert sys.modules['torch'] is None"
+    program = f"import sys; sys.modules['torch'] = None; import cisterna.{service}.service"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

@@ -287,7 +287,7 @@ def plan_command(home: Home, kind: str, args: argparse.Namespace) -> int:
     Console().print(table)
     total_s = sum(e["core_s"] for e in estimate)
     print(
-        f"about {total_s / 60:.0f} core-minutes, {sum(e['bytes'] for e in estimate) / 1e6:.0f} MB written before compression, "
+        f"about {total_s / 60:.0f} core-minutes, {sum(e['bytes'] for e in estimate) / 1e6:.0f} MB uncompressed, "
         f"{max(e['task_bytes'] for e in estimate) / 1e6:.0f} MB of memory a task"
     )
     for w in plan.warnings:
