@@ -79,7 +79,7 @@ def flop_per_pixel(topology: Mapping[str, Any]) -> float:
     attention = 2 * WINDOW * WINDOW * embed
     blocks = sum(topology["depths"]) * (linear + attention)
     convolutions = 9 * embed + 9 * embed * embed * (len(topology["depths"]) + 3) + embed * topology["classes"]
-    return 2.0 * (blocks + convolutions)
+    return float(2 * (blocks + convolutions))
 
 
 def model_spec(

@@ -141,6 +141,8 @@ def main() -> int:
     triton = Triton(triton_address())
     return serve(
         "ernet",
-        lambda server, worker: ernet_pb2_grpc.add_ErnetServiceServicer_to_server(ErnetService(worker, triton), server),
+        lambda server, worker: ernet_pb2_grpc.add_ErnetServiceServicer_to_server(  # type: ignore[no-untyped-call]
+            ErnetService(worker, triton), server
+        ),
         probe=lambda worker: probe_of(triton),
     )

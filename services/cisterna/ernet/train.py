@@ -103,7 +103,7 @@ def train_ernet(
         if not torch.isfinite(loss):
             raise ValueError(f"the loss became {loss.item()} at step {step}; train with a smaller --learning-rate")
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
