@@ -7,9 +7,11 @@ import sys
 
 import pytest
 import torch
+from cisterna.models import read_model_folder
 from cisterna.segment import load_asem
 from cisterna.segment.folded import FoldedAsem
 from cisterna.segment.probability import prepare
+from cisterna.segment.published import write_published_model
 from cisterna.segment.unet import GEOMETRY, build, flop_per_voxel, topology_of
 from torch.nn import functional
 
@@ -227,3 +229,25 @@ def test_wide_networks_run_folded_and_narrow_ones_plain():
     with torch.inference_mode():
         expected, found = plain.eval()(x), prepare(wide)(x)
     assert (expected - found).abs().max() <= 1e-5 * (expected.max() - expected.min())
+
+
+def test_a_published_checkpoint_becomes_a_model_folder(checkpoint, tmp_path):
+    path, network = checkpoint
+    folder = tmp_path / "asem-er"
+    write_published_model(path, folder, class_name="er", voxel_size_nm=(5.24, 4, 4), intensity_rule="range")
+    model = read_model_folder(folder)
+    assert (model.name, model.family, model.spec["class"], model.spec["demo"]) == ("asem-er", "asem", "er", False)
+    assert model.spec["voxel_size_nm"] == [5.24, 4, 4]
+    x = torch.rand(1, 1, 100, 100, 100) * 2 - 1
+    with torch.inference_mode():
+        expected, found = network.eval()(x), model.module()(x)
+    assert (expected - found).abs().max() <= 5e-3 * (expected.max() - expected.min())  # float16 weights
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"intensity_rule": "percentile"}, {"voxel_size_nm": (5, 0, 5)}, {"voxel_size_nm": (5,)}]
+)
+def test_an_import_with_nonsense_is_refused(checkpoint, tmp_path, wrong):
+    fields = {"class_name": "er", "voxel_size_nm": (5, 5, 5)} | wrong
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        write_published_model(checkpoint[0], tmp_path / "m", **fields)
