@@ -76,6 +76,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def calm_cell(stack: Stack, cell_folder: Path) -> dict[str, Any]:
     """run.json of the small cell after a run without disturbance."""
+    from stacks import cell_detectors
+
     return stack.wait(stack.submit("fibsem", *cell_detectors(cell_folder)))
 
 
@@ -83,7 +85,3 @@ def calm_cell(stack: Stack, cell_folder: Path) -> dict[str, Any]:
 def calm_movie(stack: Stack, movie_folder: Path) -> dict[str, Any]:
     """run.json of the small movie after a run without disturbance."""
     return stack.wait(stack.submit("er-movie", movie_folder / "movie.tif"))
-
-
-def cell_detectors(folder: Path) -> list[str]:
-    return ["--detector", f"inlens={folder}/inlens.tif", "--detector", f"esb={folder}/esb.tif"]

@@ -98,18 +98,38 @@ class Stack:
         leases = [p for p in self.store.list(f"runs/{run_id}/leases") if not p.endswith(".beat.json")]
         return int(self.store.get_json(leases[-1])["pid"])
 
-    def kill_at_work(self, process: str, run_id: str, stage: str) -> None:
+    def kill_at_work(self, process: str, run_id: str, stage: str, upstream: str = "") -> None:
         """Kills -9 a worker that holds an open task of a stage which has at least one receipt.
 
-        The worker is stopped first, so that a task it has been given cannot end before the kill.
+        The worker is stopped first (once the run has begun), so that a task it is given cannot end before the kill.
+        An open task is one that could run (its block of ``upstream`` is done) and does not end for two seconds.
         """
-        wait_for(lambda: self.open_tasks(run_id, stage), f"{stage} to have a receipt and an open task")
+        wait_for(lambda: self.finished(run_id, upstream or stage), f"{upstream or stage} to have a receipt")
         pid = self.pid(process)
         os.kill(pid, signal.SIGSTOP)
-        time.sleep(1.5)
-        assert self.open_tasks(run_id, stage), f"{stage} ended before the kill could hit it"
+        stuck: set[int] = set()
+
+        def held() -> bool:
+            nonlocal stuck
+            before, stuck = stuck, self.runnable(run_id, stage, upstream)
+            time.sleep(2.0)
+            return bool(before & stuck) and bool(self.finished(run_id, stage))
+
+        wait_for(held, f"{stage} to have a receipt and an open task on {process}")
         os.killpg(pid, signal.SIGKILL)
         wait_for(lambda: self.pid_or_none(process) not in (None, pid), f"{process} to be started again")
+
+    def runnable(self, run_id: str, stage: str, upstream: str) -> set[int]:
+        """Blocks of a stage without a receipt whose block of the upstream stage has one."""
+        document = record.read_run(self.store, run_id)
+        if document is None:
+            return set()
+        stages = document["stages"]
+        done = finished_blocks(self.store, stage, stages[stage]["stage_key"])
+        able = set(range(stages[stage]["blocks"]))
+        if upstream:
+            able = finished_blocks(self.store, upstream, stages[upstream]["stage_key"])
+        return able - done
 
     def pid_or_none(self, process: str) -> int | None:
         try:
@@ -117,13 +137,15 @@ class Stack:
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
+    def finished(self, run_id: str, stage: str) -> int:
+        """Number of receipts of a stage of a run."""
+        document = record.read_run(self.store, run_id)
+        return len(finished_blocks(self.store, stage, document["stages"][stage]["stage_key"])) if document else 0
+
     def open_tasks(self, run_id: str, stage: str) -> bool:
         """Whether a stage has at least one receipt and lacks at least one."""
         document = record.read_run(self.store, run_id)
-        if document is None:
-            return False
-        s = document["stages"][stage]
-        return 0 < len(finished_blocks(self.store, stage, s["stage_key"])) < s["blocks"]
+        return document is not None and 0 < self.finished(run_id, stage) < document["stages"][stage]["blocks"]
 
 
 def wait_for(condition: Callable[[], object], what: str, patience_s: float = 120.0) -> None:
@@ -146,3 +168,8 @@ def listing(stack: Stack) -> dict[str, tuple[int, int]]:
     """Files of a directory store with size and time of change."""
     root = Path(stack.url.removeprefix("file://"))
     return {str(p): (p.stat().st_size, p.stat().st_mtime_ns) for p in root.rglob("*") if p.is_file()}
+
+
+def cell_detectors(folder: Path) -> list[str]:
+    """Options that name both detectors of a saved phantom cell."""
+    return ["--detector", f"inlens={folder}/inlens.tif", "--detector", f"esb={folder}/esb.tif"]

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from cisterna.cli.verdict import judge_cell, judge_movie
-from stacks import Stack, listing
+from stacks import Stack, cell_detectors, listing
 
 pytestmark = pytest.mark.system
 
@@ -68,8 +68,6 @@ def test_every_object_is_as_its_receipt_says(
 
 
 def test_the_same_submission_again_puts_nothing(stack: Stack, calm_cell: dict[str, Any], cell_folder: Path) -> None:
-    from conftest import cell_detectors
-
     before = listing(stack)
     done = stack.cli("submit", "fibsem", *cell_detectors(cell_folder), "--wait")
     assert done.returncode == 0
@@ -78,8 +76,6 @@ def test_the_same_submission_again_puts_nothing(stack: Stack, calm_cell: dict[st
 
 
 def test_another_link_distance_computes_eres_only(stack: Stack, calm_cell: dict[str, Any], cell_folder: Path) -> None:
-    from conftest import cell_detectors
-
     before = set(listing(stack))
     done = stack.cli("submit", "fibsem", *cell_detectors(cell_folder), "--set", "eres.rules.link_nm=40", "--wait")
     assert done.returncode == 0, done.stderr
@@ -124,8 +120,6 @@ def test_an_export_holds_what_other_programs_read(stack: Stack, calm_cell: dict[
 
 
 def test_removing_a_run_keeps_what_others_use(stack: Stack, calm_cell: dict[str, Any], cell_folder: Path) -> None:
-    from conftest import cell_detectors
-
     done = stack.cli("submit", "fibsem", *cell_detectors(cell_folder), "--set", "eres.rules.link_nm=45", "--wait")
     run_id = next(w for w in done.stdout.split() if w.startswith("fibsem-"))
     assert stack.cli("rm", run_id).returncode == 0

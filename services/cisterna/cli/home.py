@@ -39,6 +39,11 @@ class Home:
         return self.stack / "logs"
 
     @property
+    def drivers(self) -> Path:
+        """One file per detached driver started here, named after its run, holding its pid."""
+        return self.stack / "drivers"
+
+    @property
     def stack_file(self) -> Path:
         return self.stack / "stack.json"
 

@@ -94,7 +94,9 @@ def up_command(home: Home, store_url: str | None, workers: int = WORKERS, quiet:
 
 
 def down_command(home: Home, quiet: bool = False) -> int:
-    """Stops the supervisor and everything it started."""
+    """Stops the drivers of this home, the supervisor and everything it started."""
+    for run_id in _stop_drivers(home):
+        print(f"driver of {run_id} stopped: `cisterna retry {run_id}` goes on once services are up")
     state = home.read_state()
     supervisor = int(state.get("supervisor") or 0)
     if not _supervisor_alive(home):
@@ -117,6 +119,21 @@ def down_command(home: Home, quiet: bool = False) -> int:
     if not quiet:
         print("down")
     return 0
+
+
+def _stop_drivers(home: Home) -> list[str]:
+    """Ends the drivers that would otherwise wait for services for ever; their runs can be taken up again."""
+    stopped = []
+    for note in sorted(home.drivers.glob("*")):
+        try:
+            command = Path(f"/proc/{note.read_text()}/cmdline").read_bytes()
+            if b"cisterna.cli.drive" in command and note.name.encode() in command:
+                os.kill(int(note.read_text()), signal.SIGTERM)
+                stopped.append(note.name)
+        except (OSError, ValueError):
+            pass
+        note.unlink(missing_ok=True)
+    return stopped
 
 
 def ps_command(home: Home, as_json: bool) -> int:

@@ -141,7 +141,7 @@ def start_driver(home: Home, store_url: str, run_id: str) -> None:
     home.logs.mkdir(parents=True, exist_ok=True)
     home.addresses()
     with (home.logs / f"driver-{run_id}.log").open("ab") as out:
-        subprocess.Popen(
+        driver = subprocess.Popen(
             [sys.executable, "-m", "cisterna.cli.drive", run_id, "--store", store_url],
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -149,6 +149,8 @@ def start_driver(home: Home, store_url: str, run_id: str) -> None:
             start_new_session=True,
             env=dict(os.environ),
         )
+    home.drivers.mkdir(parents=True, exist_ok=True)
+    (home.drivers / run_id).write_text(str(driver.pid))
 
 
 def read_recipe(kind: str, path: Path | None, settings: list[str]) -> Recipe:

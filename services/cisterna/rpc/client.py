@@ -16,6 +16,7 @@ from cisterna.v1.common_pb2 import TaskReply
 
 DEADLINE_S = 900.0
 HEALTH_DEADLINE_S = 2.0
+HEALTH_TRIES = 2
 
 _CHANNEL_OPTIONS = [
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
@@ -83,7 +84,10 @@ class ServiceClient:
         return call.future(request, timeout=deadline_s, metadata=self._metadata, wait_for_ready=True)
 
     def serving(self) -> bool:
-        """True where some worker of the service answers SERVING."""
+        """True where some worker of the service answers SERVING; a hung one is asked past."""
+        return any(self._one_serves() for _ in range(HEALTH_TRIES))
+
+    def _one_serves(self) -> bool:
         try:
             reply = self._health.Check(health_pb2.HealthCheckRequest(), timeout=HEALTH_DEADLINE_S, wait_for_ready=True)
         except grpc.RpcError:

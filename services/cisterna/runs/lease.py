@@ -120,9 +120,13 @@ def _lease_path(run_id: str, number: int) -> str:
 
 
 def _start_of(pid: int) -> int:
-    """Start time of a process in clock ticks (0: no such process): tells a process from a later one of its number."""
+    """Start time of a living process in clock ticks, else 0: tells a process from a later one of its number.
+
+    A process that has ended but was not waited for yet (a zombie) does not live.
+    """
     try:
         with open(f"/proc/{pid}/stat") as f:
-            return int(f.read().rsplit(")", 1)[1].split()[19])
+            state, *fields = f.read().rsplit(")", 1)[1].split()
+        return 0 if state in "ZX" else int(fields[18])
     except (OSError, IndexError, ValueError):
         return 0
