@@ -74,8 +74,10 @@ def test_the_driver_is_killed_and_retry_goes_on(shaken: Stack, stack: Stack, mov
         "graph.tracing.spur_widths=2.0",
     )
     calm_run = stack.wait(stack.submit(*words))
-    for path in shaken.store.list("stages/ernet"):  # so that there is work to interrupt
-        shaken.store.delete(path)
+    for stage in shaken.store.folders("stages"):  # so that there is work to interrupt
+        if stage.startswith("ernet"):
+            for path in shaken.store.list(f"stages/{stage}"):
+                shaken.store.delete(path)
     run_id = shaken.submit(*words)
     wait_for(lambda: shaken.open_tasks(run_id, "ernet"), "an open ernet task")
     os.kill(shaken.driver_pid(run_id), signal.SIGKILL)
