@@ -29,7 +29,7 @@ def prune(
     """
     found = chains(pixels)
     for _ in range(_MAX_ROUNDS):
-        gone = _spur_pixels(found, pixels, width, radius, relative_spacing, parameters)
+        gone = _spur_pixels(found, pixels, shape, width, radius, relative_spacing, parameters)
         if not gone.any():
             break
         keep = ~gone
@@ -50,7 +50,13 @@ def node_width(found: Chains, edge_width: Floats, length: Floats) -> Floats:
 
 
 def _spur_pixels(
-    found: Chains, pixels: PixelGraph, width: Floats, radius: Floats, spacing: Floats, parameters: TracingParameters
+    found: Chains,
+    pixels: PixelGraph,
+    shape: tuple[int, ...],
+    width: Floats,
+    radius: Floats,
+    spacing: Floats,
+    parameters: TracingParameters,
 ) -> Bools:
     gone = np.zeros(len(pixels.coords), bool)
     if len(found.ends) == 0:
@@ -62,6 +68,8 @@ def _spur_pixels(
     np.maximum.at(reach, found.node_of[member], radius[member])
     degree = np.bincount(found.ends.ravel(), minlength=found.nodes)
     tip_a, tip_b = (degree[found.ends] == 1).T
+    for tip, entry in ((tip_a, found.start[:-1]), (tip_b, found.start[1:] - 1)):
+        length = length + np.where(tip, _missing_to_border(pixels, found.pixels[entry], shape, radius, spacing), 0)
     # In a blob the ball around the junction is larger than any tubule: a branch counts beyond that ball only.
     short = length < parameters.spur_widths * np.maximum(at_node, reach)[found.ends].max(axis=1)
     if not (short & (tip_a | tip_b)).any():
@@ -83,6 +91,13 @@ def _spur_pixels(
         inside = np.flatnonzero(blob[of_pixel])
         gone[inside] = _rank_within(of_pixel[inside], -radius[inside]) > 0
     return gone
+
+
+def _missing_to_border(pixels: PixelGraph, at: Ints, shape: tuple[int, ...], radius: Floats, spacing: Floats) -> Floats:
+    """How far thinning stopped short of the frame's border at given pixels; 0 where the mask does not reach it."""
+    place = pixels.coords[at]
+    gap = (np.minimum(place, np.array(shape) - 1 - place) * spacing).min(axis=1)
+    return np.where(gap <= radius[at], gap, 0.0)
 
 
 def _blobs(found: Chains, short: Bools, count: int, part: Ints) -> Bools:
