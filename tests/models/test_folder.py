@@ -41,13 +41,23 @@ def test_the_same_model_has_the_same_digest(tmp_path: Path) -> None:
 
 def test_a_store_keeps_the_meaning_of_a_name(tmp_path: Path) -> None:
     store = open_store("memory://")
-    write_model_folder(tmp_path / "a", SPEC, WEIGHTS)
+    own = {**SPEC, "demo": False}
+    write_model_folder(tmp_path / "a", own, WEIGHTS)
     install_model(store, tmp_path / "a")
     install_model(store, tmp_path / "a")
     assert read_model(store, "test-model").name == "test-model"
-    write_model_folder(tmp_path / "b", SPEC, {k: v + 1 for k, v in WEIGHTS.items()})
+    write_model_folder(tmp_path / "b", own, {k: v + 1 for k, v in WEIGHTS.items()})
     with pytest.raises(ModelError, match="another name"):
         install_model(store, tmp_path / "b")
+
+
+def test_a_demonstration_model_gives_way_to_that_of_a_newer_release(tmp_path: Path) -> None:
+    store = open_store("memory://")
+    write_model_folder(tmp_path / "old", SPEC, WEIGHTS)
+    new = write_model_folder(tmp_path / "new", SPEC, {k: v + 1 for k, v in WEIGHTS.items()})
+    install_model(store, tmp_path / "old")
+    install_model(store, tmp_path / "new")
+    assert read_model(store, "test-model").digest == new
 
 
 def test_altered_files_are_refused(tmp_path: Path) -> None:

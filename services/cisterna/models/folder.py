@@ -56,6 +56,8 @@ class ModelSource(Protocol):
     def get(self, path: str) -> bytes: ...
     def exists(self, path: str) -> bool: ...
     def put_new(self, path: str, data: bytes) -> bool: ...
+    def put(self, path: str, data: bytes) -> None: ...
+    def delete(self, path: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -184,21 +186,24 @@ def install_model(store: ModelSource, folder: Path | str) -> str:
     """Copies a checked model folder into a store (model.json last) and returns its name.
 
     A model of that name with another digest is refused: names are cited in reports, so they never change meaning.
+    Demonstration models alone give way to those of a newer release; reports cite them with their digest.
     """
     folder = Path(folder)
     model = read_model_folder(folder)
     where = f"models/{model.name}"
     if store.exists(f"{where}/model.json"):
         present = read_spec(store.get(f"{where}/model.json"), where)
-        if present["digest"] != model.digest:
+        if present["digest"] == model.digest:
+            return model.name
+        if not (present["demo"] and model.spec["demo"]):
             raise ModelError(
                 f"the store already holds another model named {model.name} (digest {present['digest'][:12]}…, "
                 f"this one {model.digest[:12]}…): give the new one another name"
             )
-        return model.name
+        store.delete(f"{where}/model.json")  # no moment shows the new weights under the old description
     files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     for name in [n for n in files if n != "model.json"] + ["model.json"]:
-        store.put_new(f"{where}/{name}", (folder / name).read_bytes())
+        store.put(f"{where}/{name}", (folder / name).read_bytes())
     return model.name
 
 
