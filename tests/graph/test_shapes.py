@@ -223,3 +223,34 @@ def test_a_ring_and_a_y_in_an_anisotropic_volume_have_lengths_in_micrometres():
 def test_what_cannot_be_traced_is_named(mask: np.ndarray, size: object, says: str):
     with pytest.raises(ValueError, match=says):
         trace_network(mask, size)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("half_angle", [25, 30, 35])
+@pytest.mark.parametrize("turn", [0.0, 0.7, 1.9])
+def test_a_fork_lies_where_its_axes_meet(half_angle: float, turn: float):
+    centre = np.array([47.6, 48.2])
+    angles = [turn + np.pi, turn + np.radians(half_angle), turn - np.radians(half_angle)]
+    arms = [tuple(centre + 36 * np.array([np.sin(a), np.cos(a)])) for a in angles]
+    network = trace_network(draw([(tuple(centre), arm) for arm in arms]), 1.0)
+    assert kinds(network) == {"junction": 1, "tip": 3}
+    at = network.positions[network.kind == "junction"][0]
+    assert np.hypot(*(at - centre)) < 1.5
+
+
+def test_a_tubule_that_leaves_the_frame_beside_its_junction_is_no_spur():
+    mask = draw([((48, -5), (48, 100)), ((48, 48), (100, 48))])[:57]
+    network = trace_network(mask, 1.0)
+    assert kinds(network) == {"junction": 1, "border": 3}
+
+
+def test_a_hole_of_a_few_pixels_is_no_mesh_and_a_larger_one_is():
+    mask = draw([((48, 10), (48, 86))], width=9)
+    mask[47:49, 47:50] = False
+    assert kinds(trace_network(mask, 1.0)) == {"tip": 2}
+    ring = circle((48, 48), 12, width=3)
+    assert kinds(trace_network(ring, 1.0)) == {"ring": 1}
+    dot = np.zeros((9, 9), bool)
+    dot[3:6, 3:6] = True
+    dot[4, 4] = False
+    assert kinds(trace_network(dot, 1.0)) == {"isolated": 1}
+    assert kinds(trace_network(dot, 1.0, TracingParameters(min_hole_pixels=0))) == {"ring": 1}

@@ -66,6 +66,8 @@ class TracingParameters(_Parameters):
     loop_widths: float = 4.5
     # Parts of the mask below this many pixels are not traced.
     min_part_pixels: int = 1
+    # Holes of the mask below this many pixels are filled: where tubules meet they are noise, and split a junction.
+    min_hole_pixels: int = 7
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -77,6 +79,7 @@ class TracingParameters(_Parameters):
         self._check_number("spur_widths", 0, 100)
         self._check_number("loop_widths", 0, 100)
         self._check_number("min_part_pixels", 0, 10**9)
+        self._check_number("min_hole_pixels", 0, 10**9)
 
 
 @dataclass(frozen=True)

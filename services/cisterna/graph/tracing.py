@@ -15,7 +15,7 @@ from cisterna.graph.geometry import curves, mean_over_chains, node_centres
 from cisterna.graph.merging import merged_pixels, without_through_nodes
 from cisterna.graph.network import Network
 from cisterna.graph.parameters import TracingParameters
-from cisterna.graph.placing import centred_positions
+from cisterna.graph.placing import centred_positions, out_of_corners
 from cisterna.graph.pruning import node_width, prune
 from cisterna.graph.skeleton import (
     Bools,
@@ -50,8 +50,9 @@ def trace_network(
     if parameters.min_part_pixels > 1:
         on = without_small_parts(on, parameters.min_part_pixels)
     relative = spacing / spacing.min()
-    pixels = pixel_graph(thin(on))
-    distance = distance_inside(on, relative)
+    solid = without_small_holes(on, parameters.min_hole_pixels) if parameters.min_hole_pixels > 1 else on
+    pixels = pixel_graph(thin(solid))
+    distance = distance_inside(solid, relative)
     width, radius = width_at(distance, pixels.coords)
     pixels, width, radius, plain = prune(pixels, on.shape, width, radius, relative, parameters)
     absorbed = merged_pixels(plain, pixels, width, relative, parameters)
@@ -92,6 +93,17 @@ def without_small_parts(mask: Bools, least_pixels: int) -> Bools:
     return np.asarray(large[labels])
 
 
+def without_small_holes(mask: Bools, least_pixels: int) -> Bools:
+    """The mask with its holes of fewer than `least_pixels` pixels filled; what touches the frame's border is none."""
+    labels, count = ndimage.label(~mask)
+    small = np.bincount(labels.ravel(), minlength=count + 1) < least_pixels
+    for axis in range(mask.ndim):
+        if mask.shape[axis]:
+            small[labels.take((0, -1), axis=axis)] = False
+    small[0] = False
+    return np.asarray(mask | small[labels])
+
+
 def _as_mask(mask: np.ndarray) -> Bools:
     array = np.asarray(mask)
     if array.ndim not in (2, 3):
@@ -106,7 +118,8 @@ def _placed(plain: Chains, pixels: PixelGraph, width: Floats, distance: Floats, 
     length = curves(plain, pixels.coords, centres).lengths(relative)
     local = node_width(plain, mean_over_chains(width, plain), length)
     degree = np.bincount(plain.ends.ravel(), minlength=plain.nodes)
-    return centred_positions(centres, degree >= 3, local, distance, relative)
+    placed = centred_positions(centres, degree >= 3, local, distance, relative)
+    return out_of_corners(placed, plain, curves(plain, pixels.coords, placed).points, degree >= 3, local, relative)
 
 
 def _node_positions(found: Chains, plain: Chains, centres: Floats) -> Floats:
