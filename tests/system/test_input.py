@@ -183,12 +183,12 @@ ODD = {
     "small": (["fibsem"], texture((9, 20, 24)), [*VOXELS, "--polarity", "dark"], ""),
     "one plane": (["fibsem"], texture((1, 64, 64)), [*VOXELS, "--polarity", "dark"], "plane"),
     "constant": (["fibsem"], np.full((16, 40, 40), 90, np.uint8), VOXELS, "constant"),
-    "partly NaN": (["fibsem"], _partly_nan(), [*VOXELS, "--polarity", "dark"], "NaN"),
+    "partly NaN": (["fibsem"], _partly_nan(), [*VOXELS, "--polarity", "dark"], "not finite"),
     "grey as RGB": (
         ["er-movie"],
         np.repeat(texture((48, 64))[..., None], 3, axis=-1),
         ["--pixel-size-nm", "100", "--frame-interval-s", "1"],
-        "RGB",
+        "grey",
     ),
 }
 

@@ -22,6 +22,7 @@ from cisterna.store import StoreError, open_store
 SERVICES = ("denoise", "segment", "ernet", "eres", "graph")
 WORKERS = 2
 READY_S = 150.0
+DRIVER_LEAVES_S = 5.0
 MAX_IN_FLIGHT = {"denoise": 3, "segment": 3, "ernet": 4, "eres": 3, "graph": 3}
 
 
@@ -122,18 +123,29 @@ def down_command(home: Home, quiet: bool = False) -> int:
 
 
 def _stop_drivers(home: Home) -> list[str]:
-    """Ends the drivers that would otherwise wait for services for ever; their runs can be taken up again."""
+    """Ends the drivers that would otherwise wait for services for ever; their runs can be taken up again.
+
+    A driver whose run has just ended gets a moment to leave by itself.
+    """
+    deadline = time.monotonic() + DRIVER_LEAVES_S
     stopped = []
     for note in sorted(home.drivers.glob("*")):
-        try:
-            command = Path(f"/proc/{note.read_text()}/cmdline").read_bytes()
-            if b"cisterna.cli.drive" in command and note.name.encode() in command:
-                os.kill(int(note.read_text()), signal.SIGTERM)
-                stopped.append(note.name)
-        except (OSError, ValueError):
-            pass
+        while _drives(note) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if _drives(note):
+            os.kill(int(note.read_text()), signal.SIGTERM)
+            stopped.append(note.name)
         note.unlink(missing_ok=True)
     return stopped
+
+
+def _drives(note: Path) -> bool:
+    """Whether the process that a driver's note names still drives that run."""
+    try:
+        command = Path(f"/proc/{int(note.read_text())}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return False
+    return b"cisterna.cli.drive" in command and note.name.encode() in command
 
 
 def ps_command(home: Home, as_json: bool) -> int:
