@@ -27,7 +27,8 @@ demo: setup
 	$(BIN)/cisterna demo
 
 test: setup
-	$(BIN)/python -m pytest -m "not long and not cluster" $(PYTEST)
+	$(BIN)/python -m pytest -m "not long and not cluster" -n 2 --dist loadfile --no-loadscope-reorder \
+	  tests/faults tests/system tests $(PYTEST)
 
 test-cluster: setup
 	$(BIN)/python -m pytest -m "cluster and not long" tests/cluster $(PYTEST)
@@ -36,8 +37,8 @@ test-long: setup
 	$(BIN)/python -m pytest -m long --timeout 14400 $(PYTEST)
 
 check: setup
-	$(BIN)/ruff format --check services tests deploy
-	$(BIN)/ruff check services tests deploy
+	$(BIN)/ruff format --check services tests deploy k8s
+	$(BIN)/ruff check services tests deploy k8s
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos

@@ -18,7 +18,8 @@ from cisterna.phantoms import CellPhantom, MoviePhantom, er_movie, fibsem_cell
 from cisterna.phantoms.score import dice, junction_f1, merged_truth, vesicle_recall_precision
 from cisterna.segment.probability import IntensityRule, prepare, volume_probability
 
-CELL_SEED, MOVIE_SEED = 9701, 9702
+CELL_SEED = 9701
+MOVIE_SEEDS = range(9801, 9809)
 MIN_DIAMETER_NM = 30.0
 LIMITS = {"ER Dice": 0.85, "vesicle recall": 0.8, "vesicle precision": 0.8, "junction F1": 0.85}
 
@@ -44,8 +45,9 @@ def cell() -> CellPhantom:
 
 
 @pytest.fixture(scope="module")
-def movie() -> MoviePhantom:
-    return er_movie(3, (240, 272), snr=10, seed=MOVIE_SEED)
+def movies() -> list[MoviePhantom]:
+    """One frame each of eight networks: F1 varies by 0.05 from network to network, so the limit holds for the mean."""
+    return [er_movie(1, (240, 272), snr=10, seed=seed) for seed in MOVIE_SEEDS]
 
 
 def segmented(cell: CellPhantom, name: str, trained: bool) -> np.ndarray[Any, Any]:
@@ -59,7 +61,7 @@ def segmented(cell: CellPhantom, name: str, trained: bool) -> np.ndarray[Any, An
     return np.asarray(probability >= spec["metrics"].get("threshold", 128))
 
 
-def judge(cell: CellPhantom, movie: MoviePhantom, trained: bool) -> dict[str, float]:
+def judge(cell: CellPhantom, movies: list[MoviePhantom], trained: bool) -> dict[str, float]:
     torch.set_num_threads(2)
     er = dice(segmented(cell, "demo-asem-er", trained), cell.labels["er"])
     labels = label_components(segmented(cell, "demo-asem-copi", trained))
@@ -72,7 +74,7 @@ def judge(cell: CellPhantom, movie: MoviePhantom, trained: bool) -> dict[str, fl
         "ER Dice": er,
         "vesicle recall": np.nan_to_num(vesicles.recall),
         "vesicle precision": np.nan_to_num(vesicles.precision),
-        "junction F1": junctions(movie, trained),
+        "junction F1": float(np.mean([junctions(m, trained) for m in movies])),
     }
 
 
@@ -100,13 +102,13 @@ def true_junctions(movie: MoviePhantom, frame: int) -> pd.DataFrame:
     return merged[merged["degree"] >= 3]
 
 
-def test_the_demonstration_models_keep_every_limit(cell: CellPhantom, movie: MoviePhantom) -> None:
-    found = judge(cell, movie, trained=True)
+def test_the_demonstration_models_keep_every_limit(cell: CellPhantom, movies: list[MoviePhantom]) -> None:
+    found = judge(cell, movies, trained=True)
     assert {n: v for n, v in found.items() if v < LIMITS[n]} == {}
 
 
-def test_untrained_networks_fall_below_every_limit(cell: CellPhantom, movie: MoviePhantom) -> None:
-    found = judge(cell, movie, trained=False)
+def test_untrained_networks_fall_below_every_limit(cell: CellPhantom, movies: list[MoviePhantom]) -> None:
+    found = judge(cell, movies, trained=False)
     assert {n: v for n, v in found.items() if v >= LIMITS[n]} == {}
 
 
