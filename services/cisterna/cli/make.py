@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from rich.table import Table
 
 from cisterna.cli.home import Home, UsageError
 from cisterna.models import install_model, read_model_folder
+from cisterna.runs.recipes import CLASSES
 from cisterna.store import open_store
 
 TRAINERS = {"fastfib": "cisterna.denoise.train", "asem": "cisterna.segment.train", "ernet": "cisterna.ernet.train"}
@@ -34,9 +37,17 @@ def add_arguments(commands: Any, argv: list[str]) -> None:
 def _models(commands: Any) -> None:
     models = commands.add_parser("models", help="models of the store").add_subparsers(dest="action", required=True)
     add = models.add_parser("add", help="add a model folder, or a published checkpoint of a family")
-    add.add_argument("path", type=Path)
+    add.add_argument("path", type=Path, help="a model folder, or with --family a checkpoint file")
+    add.add_argument("--family", choices=("asem", "ernet"), help="import a published checkpoint of this family")
+    add.add_argument("--name", help="name of the imported model (default: the file's name)")
+    add.add_argument("--class", dest="class_name", choices=CLASSES, help="what an ASEM checkpoint finds")
+    add.add_argument(
+        "--voxel-size-nm", type=float, nargs=3, metavar=("Z", "Y", "X"), help="training grid of an ASEM checkpoint"
+    )
+    add.add_argument("--pixel-size-nm", type=float, help="training pixel size of an ERnet checkpoint")
+    add.add_argument("--licence", default="unknown", help="SPDX name of the checkpoint's licence (default %(default)s)")
     add.add_argument("--store")
-    add.set_defaults(run=lambda a: add_model(a.store, a.path))
+    add.set_defaults(run=add_model)
     listing = models.add_parser("list")
     listing.add_argument("--store")
     listing.add_argument("--json", action="store_true")
@@ -47,12 +58,38 @@ def _models(commands: Any) -> None:
     show.set_defaults(run=lambda a: show_model(a.store, a.name))
 
 
-def add_model(store_url: str | None, path: Path) -> int:
-    store = open_store(Home.find().store_url(store_url))
-    model = read_model_folder(path)
-    install_model(store, path)
+def add_model(args: argparse.Namespace) -> int:
+    """Puts a model folder into the store; a published checkpoint is made one first, strictly, executing nothing."""
+    store = open_store(Home.find().store_url(args.store))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = args.path if args.family is None else _imported(args, Path(scratch))
+        model = read_model_folder(folder)
+        install_model(store, folder)
     print(f"{model.name} ({model.family}) is in {store.url}, digest {model.digest[:12]}…")
     return 0
+
+
+def _imported(args: argparse.Namespace, scratch: Path) -> Path:
+    """The model folder that a published checkpoint becomes."""
+    if not args.path.is_file():
+        raise UsageError(f"{args.path} is no checkpoint file")
+    name = args.name or re.sub(r"[^a-z0-9._-]+", "-", args.path.stem.lower())
+    folder = scratch / name
+    if args.family == "asem":
+        if args.class_name is None or args.voxel_size_nm is None:
+            raise UsageError("an ASEM checkpoint does not say what it finds: give --class and --voxel-size-nm Z Y X")
+        from cisterna.segment.published import write_published_model
+
+        write_published_model(
+            args.path, folder, class_name=args.class_name, voxel_size_nm=args.voxel_size_nm, licence=args.licence
+        )
+    else:
+        if args.pixel_size_nm is None:
+            raise UsageError("an ERnet checkpoint does not say its pixel size: give --pixel-size-nm")
+        from cisterna.ernet.export import import_checkpoint
+
+        import_checkpoint(args.path, folder, args.pixel_size_nm / 1000, args.licence, name)
+    return folder
 
 
 def list_models(store_url: str | None, as_json: bool) -> int:
