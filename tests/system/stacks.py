@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,23 +102,40 @@ class Stack:
     def kill_at_work(self, process: str, run_id: str, stage: str, upstream: str = "") -> None:
         """Kills -9 a worker that holds an open task of a stage which has at least one receipt.
 
-        The worker is stopped first (once the run has begun), so that a task it is given cannot end before the kill.
-        An open task is one that could run (its block of ``upstream`` is done) and does not end for two seconds.
+        Where blocks take seconds, the worker's own count of admitted tasks says so. Where they take milliseconds, name
+        the ``upstream`` stage: the worker is then stopped early, and holds a task once a block that could run does
+        not end for two seconds.
         """
-        wait_for(lambda: self.finished(run_id, upstream or stage), f"{upstream or stage} to have a receipt")
-        pid = self.pid(process)
-        os.kill(pid, signal.SIGSTOP)
-        stuck: set[int] = set()
+        if not upstream:
+            wait_for(
+                lambda: self.open_tasks(run_id, stage) and self.admitted(process),
+                f"an open task of {stage} on {process}",
+            )
+            pid = self.pid(process)
+            os.killpg(pid, signal.SIGKILL)
+        else:
+            wait_for(lambda: self.finished(run_id, upstream), f"{upstream} to have a receipt")
+            pid = self.pid(process)
+            os.kill(pid, signal.SIGSTOP)
+            stuck: set[int] = set()
 
-        def held() -> bool:
-            nonlocal stuck
-            before, stuck = stuck, self.runnable(run_id, stage, upstream)
-            time.sleep(2.0)
-            return bool(before & stuck) and bool(self.finished(run_id, stage))
+            def held() -> bool:
+                nonlocal stuck
+                before, stuck = stuck, self.runnable(run_id, stage, upstream)
+                time.sleep(2.0)
+                return bool(before & stuck) and bool(self.finished(run_id, stage))
 
-        wait_for(held, f"{stage} to have a receipt and an open task on {process}")
-        os.killpg(pid, signal.SIGKILL)
+            wait_for(held, f"{stage} to have a receipt and an open task on {process}")
+            os.killpg(pid, signal.SIGKILL)
         wait_for(lambda: self.pid_or_none(process) not in (None, pid), f"{process} to be started again")
+
+    def admitted(self, process: str) -> int:
+        """Tasks that a worker has admitted and not yet answered, from its metrics."""
+        spec = json.loads((self.home / "stack/stack.json").read_text())
+        address = next(p["metrics"] for p in spec["processes"] if p["name"] == process)
+        text = urllib.request.urlopen(f"http://{address}/metrics", timeout=5).read().decode()
+        lines = [line for line in text.splitlines() if line.startswith("cisterna_queue_depth{")]
+        return int(sum(float(line.rsplit(" ", 1)[1]) for line in lines))
 
     def runnable(self, run_id: str, stage: str, upstream: str) -> set[int]:
         """Blocks of a stage without a receipt whose block of the upstream stage has one."""
