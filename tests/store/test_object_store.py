@@ -13,6 +13,7 @@ import pytest
 from cisterna.chunks import Box
 from cisterna.store import CorruptObject, ObjectMissing, ObjectStore, StoreRefused, StoreUnavailable, open_store
 from cisterna.store.arrays import ImageSpec, create_image, read_box, read_reflected, write_block
+from cisterna.store.buckets import ensure_bucket
 from cisterna.store.objects import MARKER, prove_create_if_absent
 from cisterna.store.receipts import (
     Receipt,
@@ -147,6 +148,21 @@ class TestCephS3(StoreContract):
         for name, value in ceph.environment().items():
             monkeypatch.setenv(name, value)
         return open_store(f"{ceph.url}/{uuid.uuid4().hex}")
+
+
+def test_a_bucket_is_made_once(ceph: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in ceph.environment().items():
+        monkeypatch.setenv(name, value)
+    url = f"s3://made-{uuid.uuid4().hex}/prefix"
+    assert ensure_bucket(url)
+    assert not ensure_bucket(url)
+    assert open_store(url).exists(MARKER)
+
+
+def test_a_bucket_cannot_be_made_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(StoreUnavailable, match="does not answer"):
+        ensure_bucket("s3://bucket")
 
 
 def test_the_proof_leaves_a_marker_and_is_not_repeated(tmp_path: Path) -> None:

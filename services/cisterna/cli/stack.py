@@ -59,6 +59,11 @@ def up_command(home: Home, store_url: str | None, workers: int = WORKERS, quiet:
         print(f"already up on {stack.get('store')}")
         return 0
     url = home.store_url(store_url)
+    if url.startswith("s3://"):
+        from cisterna.store.buckets import ensure_bucket
+
+        if ensure_bucket(url):
+            print(f"made the bucket of {url}")
     store = open_store(url)
     for folder in demo_models():
         install_model(store, folder)
