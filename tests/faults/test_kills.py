@@ -43,9 +43,9 @@ def test_a_worker_of_each_volume_service_is_killed(
     shaken: Stack, stack: Stack, calm_cell: dict[str, Any], cell_folder: Path
 ) -> None:
     run_id = shaken.submit("fibsem", *cell_detectors(cell_folder))
-    shaken.kill_at_work("eres-0", run_id, "eres-label-copi", upstream="segment-copi")
     shaken.kill_at_work("denoise-0", run_id, "denoise")
     shaken.kill_at_work("segment-1", run_id, "segment-er")
+    shaken.kill_at_work("eres-0", run_id, "eres-label-ccv", upstream="segment-ccv")
     run = shaken.wait(run_id)
     same_as_calm(shaken, stack, run, calm_cell)
     for stage in ("eres-label", "denoise", "segment"):
