@@ -19,7 +19,7 @@ from cisterna.phantoms.score import dice, junction_f1, merged_truth, vesicle_rec
 from cisterna.segment.probability import IntensityRule, prepare, volume_probability
 
 CELL_SEED = 9701
-MOVIE_SEEDS = range(9801, 9809)
+MOVIE_SEEDS = range(9801, 9817)
 MIN_DIAMETER_NM = 30.0
 LIMITS = {"ER Dice": 0.85, "vesicle recall": 0.8, "vesicle precision": 0.8, "junction F1": 0.85}
 
@@ -46,7 +46,7 @@ def cell() -> CellPhantom:
 
 @pytest.fixture(scope="module")
 def movies() -> list[MoviePhantom]:
-    """One frame each of eight networks: F1 varies by 0.05 from network to network, so the limit holds for the mean."""
+    """One frame each of sixteen networks: F1 varies by 0.05 from network to network, so the limit holds for the mean."""
     return [er_movie(1, (240, 272), snr=10, seed=seed) for seed in MOVIE_SEEDS]
 
 
