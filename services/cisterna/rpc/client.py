@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from cisterna.rpc.server import DEFAULT_PORTS
+from cisterna.rpc.ports import DEFAULT_PORTS
 from cisterna.v1.common_pb2 import TaskReply
 
 DEADLINE_S = 900.0

@@ -22,6 +22,7 @@ from prometheus_client import start_http_server
 from cisterna.models import Model, ModelError, read_model
 from cisterna.rpc import metrics
 from cisterna.rpc.interceptors import CallMetrics, TokenCheck
+from cisterna.rpc.ports import DEFAULT_PORTS
 from cisterna.rpc.pyramid import downsample_block
 from cisterna.rpc.tasks import TaskRunner
 from cisterna.store import ObjectStore, StoreError, open_store
@@ -29,7 +30,6 @@ from cisterna.v1.common_pb2 import DownsampleBlockRequest, TaskReply
 
 log = logging.getLogger("cisterna.server")
 
-DEFAULT_PORTS = {"denoise": 7101, "segment": 7102, "ernet": 7103, "eres": 7104, "graph": 7105}
 DRAIN_S = 600.0
 PROBE_INTERVAL_S = 2.0
 

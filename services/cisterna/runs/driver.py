@@ -368,10 +368,8 @@ class Driver:
 
     def _finish(self, state: str, error: str | None = None) -> None:
         document = self._document(state)
-        if state != "CANCELLED":
-            document["skipped"] = document["skipped"] if state != "SUCCEEDED" else []
-        else:
-            document["skipped"] = []
+        if state == "CANCELLED":
+            document["skipped"] = []  # nothing was given up: a retry goes on
         document["finished"] = record.utc(time.time())
         document["error"] = error
         document["timings"] = {n: _timings(self.store, p) for n, p in self.progress.items()}
