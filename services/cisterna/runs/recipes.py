@@ -52,7 +52,7 @@ class EresRecipe:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """Per class; a class left out takes its model's validated threshold, or 0.5."""
     min_diameter_nm: Mapping[str, float] = field(
-        default_factory=lambda: {"er": 0.0, "copi": 30.0, "ccv": 50.0, "tubular_eres": 60.0, "golgi": 0.0}
+        default_factory=lambda: {"er": 0.0, "copi": 30.0, "ccv": 50.0, "tubular_eres": 80.0, "golgi": 0.0}
     )
     """Objects with less volume than a sphere of this diameter are dropped as noise."""
     rules: Mapping[str, Any] = field(default_factory=lambda: {"name": "nair2025"})
