@@ -46,7 +46,7 @@ def cell() -> CellPhantom:
 
 @pytest.fixture(scope="module")
 def movies() -> list[MoviePhantom]:
-    """One frame each of sixteen networks: F1 varies by 0.05 from network to network, so the limit holds for the mean."""
+    """One frame each of sixteen networks: F1 varies by 0.05 between networks, so the limit holds for the mean."""
     return [er_movie(1, (240, 272), snr=10, seed=seed) for seed in MOVIE_SEEDS]
 
 
