@@ -33,7 +33,7 @@ from cisterna.store.receipts import write_once
 from cisterna.tables.volumes import LINKS, OBJECTS, SITES
 from cisterna.v1 import common_pb2, eres_pb2, eres_pb2_grpc
 
-STAGE_VERSIONS = {"eres-label": 1, "eres-merge": 1, "eres-relabel": 1, "eres-measure": 1, "eres-sites": 1}
+STAGE_VERSIONS = {"eres-label": 2, "eres-merge": 2, "eres-relabel": 2, "eres-measure": 2, "eres-sites": 2}
 
 MAPPING = "mapping.npz"
 OBJECTS_FILE = "objects.parquet"

@@ -18,7 +18,7 @@ from cisterna.store.arrays import read_box
 from cisterna.tables.networks import EDGES, FRAMES, JUNCTIONS, NODES
 from cisterna.v1 import common_pb2, graph_pb2, graph_pb2_grpc
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 
 Figures = dict[str, float]
 
