@@ -26,7 +26,10 @@ def stage_family(stage: str) -> str:
     for known in (
         "eres-label",
         "eres-merge",
+        "eres-split",
+        "eres-number",
         "eres-relabel",
+        "eres-profile",
         "eres-measure",
         "eres-sites",
         "graph-trace",

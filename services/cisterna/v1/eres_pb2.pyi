@@ -44,19 +44,83 @@ class MergeObjectsRequest(_message.Message):
     def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., blocks: _Optional[int] = ..., min_voxels: _Optional[int] = ..., merged: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., voxel_size_nm: _Optional[_Iterable[float]] = ..., class_name: _Optional[str] = ..., volume_shape: _Optional[_Iterable[int]] = ..., block_shape: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class RelabelBlockRequest(_message.Message):
-    __slots__ = ("task", "local_labels", "merged", "labels")
+    __slots__ = ("task", "local_labels", "merged", "labels", "numbered", "split_parts")
     TASK_FIELD_NUMBER: _ClassVar[int]
     LOCAL_LABELS_FIELD_NUMBER: _ClassVar[int]
     MERGED_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    NUMBERED_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_PARTS_FIELD_NUMBER: _ClassVar[int]
     task: _common_pb2.TaskRef
     local_labels: _common_pb2.ChunkRef
     merged: _common_pb2.ArrayRef
     labels: _common_pb2.ArrayRef
-    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., local_labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., merged: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., labels: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ...) -> None: ...
+    numbered: _common_pb2.ArrayRef
+    split_parts: _common_pb2.ArrayRef
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., local_labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., merged: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., labels: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., numbered: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., split_parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ...) -> None: ...
+
+class SplitBlockRequest(_message.Message):
+    __slots__ = ("task", "probability", "merged", "parts", "voxel_size_nm", "threshold", "min_voxels", "splitting_json")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    MERGED_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    VOXEL_SIZE_NM_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    MIN_VOXELS_FIELD_NUMBER: _ClassVar[int]
+    SPLITTING_JSON_FIELD_NUMBER: _ClassVar[int]
+    task: _common_pb2.TaskRef
+    probability: _common_pb2.ChunkRef
+    merged: _common_pb2.ArrayRef
+    parts: _common_pb2.ArrayRef
+    voxel_size_nm: _containers.RepeatedScalarFieldContainer[float]
+    threshold: int
+    min_voxels: int
+    splitting_json: str
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., probability: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., merged: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., voxel_size_nm: _Optional[_Iterable[float]] = ..., threshold: _Optional[int] = ..., min_voxels: _Optional[int] = ..., splitting_json: _Optional[str] = ...) -> None: ...
+
+class NumberObjectsRequest(_message.Message):
+    __slots__ = ("task", "merged", "split_parts", "blocks", "numbered", "voxel_size_nm", "class_name", "volume_shape")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    MERGED_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_PARTS_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    NUMBERED_FIELD_NUMBER: _ClassVar[int]
+    VOXEL_SIZE_NM_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_SHAPE_FIELD_NUMBER: _ClassVar[int]
+    task: _common_pb2.TaskRef
+    merged: _common_pb2.ArrayRef
+    split_parts: _common_pb2.ArrayRef
+    blocks: int
+    numbered: _common_pb2.ArrayRef
+    voxel_size_nm: _containers.RepeatedScalarFieldContainer[float]
+    class_name: str
+    volume_shape: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., merged: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., split_parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., blocks: _Optional[int] = ..., numbered: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., voxel_size_nm: _Optional[_Iterable[float]] = ..., class_name: _Optional[str] = ..., volume_shape: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ProfileBlockRequest(_message.Message):
+    __slots__ = ("task", "labels", "image", "objects", "parts", "voxel_size_nm", "invert", "class_name")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    VOXEL_SIZE_NM_FIELD_NUMBER: _ClassVar[int]
+    INVERT_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    task: _common_pb2.TaskRef
+    labels: _common_pb2.ChunkRef
+    image: _common_pb2.ChunkRef
+    objects: _common_pb2.ArrayRef
+    parts: _common_pb2.ArrayRef
+    voxel_size_nm: _containers.RepeatedScalarFieldContainer[float]
+    invert: bool
+    class_name: str
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., image: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., objects: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., voxel_size_nm: _Optional[_Iterable[float]] = ..., invert: _Optional[bool] = ..., class_name: _Optional[str] = ...) -> None: ...
 
 class MeasureBlockRequest(_message.Message):
-    __slots__ = ("task", "vesicle_labels", "tubular_labels", "er_labels", "golgi_labels", "parts", "voxel_size_nm", "rules_json")
+    __slots__ = ("task", "vesicle_labels", "tubular_labels", "er_labels", "golgi_labels", "parts", "voxel_size_nm", "rules_json", "overlap_labels")
     TASK_FIELD_NUMBER: _ClassVar[int]
     VESICLE_LABELS_FIELD_NUMBER: _ClassVar[int]
     TUBULAR_LABELS_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +129,7 @@ class MeasureBlockRequest(_message.Message):
     PARTS_FIELD_NUMBER: _ClassVar[int]
     VOXEL_SIZE_NM_FIELD_NUMBER: _ClassVar[int]
     RULES_JSON_FIELD_NUMBER: _ClassVar[int]
+    OVERLAP_LABELS_FIELD_NUMBER: _ClassVar[int]
     task: _common_pb2.TaskRef
     vesicle_labels: _common_pb2.ChunkRef
     tubular_labels: _common_pb2.ChunkRef
@@ -73,10 +138,11 @@ class MeasureBlockRequest(_message.Message):
     parts: _common_pb2.ArrayRef
     voxel_size_nm: _containers.RepeatedScalarFieldContainer[float]
     rules_json: str
-    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., vesicle_labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., tubular_labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., er_labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., golgi_labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., voxel_size_nm: _Optional[_Iterable[float]] = ..., rules_json: _Optional[str] = ...) -> None: ...
+    overlap_labels: _common_pb2.ChunkRef
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., vesicle_labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., tubular_labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., er_labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., golgi_labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., voxel_size_nm: _Optional[_Iterable[float]] = ..., rules_json: _Optional[str] = ..., overlap_labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ...) -> None: ...
 
 class ClassifySitesRequest(_message.Message):
-    __slots__ = ("task", "vesicle_objects", "tubular_objects", "parts", "blocks", "output", "voxel_size_nm", "rules_json", "volume_shape")
+    __slots__ = ("task", "vesicle_objects", "tubular_objects", "parts", "blocks", "output", "voxel_size_nm", "rules_json", "volume_shape", "vesicle_profiles", "tubular_profiles")
     TASK_FIELD_NUMBER: _ClassVar[int]
     VESICLE_OBJECTS_FIELD_NUMBER: _ClassVar[int]
     TUBULAR_OBJECTS_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +152,8 @@ class ClassifySitesRequest(_message.Message):
     VOXEL_SIZE_NM_FIELD_NUMBER: _ClassVar[int]
     RULES_JSON_FIELD_NUMBER: _ClassVar[int]
     VOLUME_SHAPE_FIELD_NUMBER: _ClassVar[int]
+    VESICLE_PROFILES_FIELD_NUMBER: _ClassVar[int]
+    TUBULAR_PROFILES_FIELD_NUMBER: _ClassVar[int]
     task: _common_pb2.TaskRef
     vesicle_objects: _common_pb2.ArrayRef
     tubular_objects: _common_pb2.ArrayRef
@@ -95,4 +163,6 @@ class ClassifySitesRequest(_message.Message):
     voxel_size_nm: _containers.RepeatedScalarFieldContainer[float]
     rules_json: str
     volume_shape: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., vesicle_objects: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., tubular_objects: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., blocks: _Optional[int] = ..., output: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., voxel_size_nm: _Optional[_Iterable[float]] = ..., rules_json: _Optional[str] = ..., volume_shape: _Optional[_Iterable[int]] = ...) -> None: ...
+    vesicle_profiles: _common_pb2.ArrayRef
+    tubular_profiles: _common_pb2.ArrayRef
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., vesicle_objects: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., tubular_objects: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., blocks: _Optional[int] = ..., output: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., voxel_size_nm: _Optional[_Iterable[float]] = ..., rules_json: _Optional[str] = ..., volume_shape: _Optional[_Iterable[int]] = ..., vesicle_profiles: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., tubular_profiles: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ...) -> None: ...

@@ -45,6 +45,21 @@ class EresServiceStub:
                 request_serializer=cisterna_dot_v1_dot_eres__pb2.MergeObjectsRequest.SerializeToString,
                 response_deserializer=cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
                 _registered_method=True)
+        self.SplitBlock = channel.unary_unary(
+                '/cisterna.v1.EresService/SplitBlock',
+                request_serializer=cisterna_dot_v1_dot_eres__pb2.SplitBlockRequest.SerializeToString,
+                response_deserializer=cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+                _registered_method=True)
+        self.NumberObjects = channel.unary_unary(
+                '/cisterna.v1.EresService/NumberObjects',
+                request_serializer=cisterna_dot_v1_dot_eres__pb2.NumberObjectsRequest.SerializeToString,
+                response_deserializer=cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+                _registered_method=True)
+        self.ProfileBlock = channel.unary_unary(
+                '/cisterna.v1.EresService/ProfileBlock',
+                request_serializer=cisterna_dot_v1_dot_eres__pb2.ProfileBlockRequest.SerializeToString,
+                response_deserializer=cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+                _registered_method=True)
         self.RelabelBlock = channel.unary_unary(
                 '/cisterna.v1.EresService/RelabelBlock',
                 request_serializer=cisterna_dot_v1_dot_eres__pb2.RelabelBlockRequest.SerializeToString,
@@ -79,6 +94,27 @@ class EresServiceServicer:
 
     def MergeObjects(self, request, context):
         """Joins components across blocks; consecutive ids in raster order. One task a class.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SplitBlock(self, request, context):
+        """Cuts touching objects apart: the components whose first voxel lies in one block.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def NumberObjects(self, request, context):
+        """Numbers components and pieces anew, consecutively. One task a class.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProfileBlock(self, request, context):
+        """Diameters and grey values on the image, of the objects centred in one block.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,6 +158,21 @@ def add_EresServiceServicer_to_server(servicer, server):
             'MergeObjects': grpc.unary_unary_rpc_method_handler(
                     servicer.MergeObjects,
                     request_deserializer=cisterna_dot_v1_dot_eres__pb2.MergeObjectsRequest.FromString,
+                    response_serializer=cisterna_dot_v1_dot_common__pb2.TaskReply.SerializeToString,
+            ),
+            'SplitBlock': grpc.unary_unary_rpc_method_handler(
+                    servicer.SplitBlock,
+                    request_deserializer=cisterna_dot_v1_dot_eres__pb2.SplitBlockRequest.FromString,
+                    response_serializer=cisterna_dot_v1_dot_common__pb2.TaskReply.SerializeToString,
+            ),
+            'NumberObjects': grpc.unary_unary_rpc_method_handler(
+                    servicer.NumberObjects,
+                    request_deserializer=cisterna_dot_v1_dot_eres__pb2.NumberObjectsRequest.FromString,
+                    response_serializer=cisterna_dot_v1_dot_common__pb2.TaskReply.SerializeToString,
+            ),
+            'ProfileBlock': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProfileBlock,
+                    request_deserializer=cisterna_dot_v1_dot_eres__pb2.ProfileBlockRequest.FromString,
                     response_serializer=cisterna_dot_v1_dot_common__pb2.TaskReply.SerializeToString,
             ),
             'RelabelBlock': grpc.unary_unary_rpc_method_handler(
@@ -198,6 +249,87 @@ class EresService:
             target,
             '/cisterna.v1.EresService/MergeObjects',
             cisterna_dot_v1_dot_eres__pb2.MergeObjectsRequest.SerializeToString,
+            cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SplitBlock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cisterna.v1.EresService/SplitBlock',
+            cisterna_dot_v1_dot_eres__pb2.SplitBlockRequest.SerializeToString,
+            cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def NumberObjects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cisterna.v1.EresService/NumberObjects',
+            cisterna_dot_v1_dot_eres__pb2.NumberObjectsRequest.SerializeToString,
+            cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProfileBlock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cisterna.v1.EresService/ProfileBlock',
+            cisterna_dot_v1_dot_eres__pb2.ProfileBlockRequest.SerializeToString,
             cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
             options,
             channel_credentials,
