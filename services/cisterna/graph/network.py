@@ -18,6 +18,15 @@ AXES = {2: ("y", "x"), 3: ("z", "y", "x")}
 
 
 @dataclass(frozen=True)
+class Unmerged:
+    """The graph before junctions were merged: `nodes` nodes, edges `ends` (m, 2) of `length_px` (finest spacing)."""
+
+    nodes: int
+    ends: Ints
+    length_px: Floats
+
+
+@dataclass(frozen=True)
 class Network:
     """A multigraph in space. `positions` and `lines` are in pixels, z,y,x or y,x; everything public is in µm.
 
@@ -32,6 +41,7 @@ class Network:
     length_um: Floats
     width_um: Floats
     border: Bools
+    unmerged: Unmerged
 
     @property
     def axes(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from cisterna.graph.geometry import curves, mean_over_chains, node_centres
 from cisterna.graph.merging import merged_pixels, without_through_nodes
-from cisterna.graph.network import Network
+from cisterna.graph.network import Network, Unmerged
 from cisterna.graph.parameters import TracingParameters
 from cisterna.graph.placing import centred_positions, out_of_corners
 from cisterna.graph.pruning import node_width, prune
@@ -70,6 +70,7 @@ def trace_network(
         length_um=lines.lengths(spacing),
         width_um=mean_over_chains(width, found) * float(spacing.min()),
         border=border,
+        unmerged=Unmerged(plain.nodes, plain.ends, curves(plain, pixels.coords, centres).lengths(relative)),
     )
 
 
