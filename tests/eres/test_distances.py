@@ -2,12 +2,13 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from cisterna.chunks import BlockGrid, Box
 from cisterna.eres import Rules
-from cisterna.eres.distances import Distances, measure_block, surface_voxels
+from cisterna.eres.distances import Distances, measure_block, measure_regions, surface_voxels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,7 +48,11 @@ def in_blocks(arrays, size, rules, block, shrink=0, golgi=True):
         window = box.grow(halo).intersect(Box.whole(shape))
         cut = [a[window.slices] for a in arrays]
         core = box.relative_to(window.offset)
-        parts.append(measure_block(*cut[:3], cut[3] if golgi else None, core, size, rules))
+        part = measure_block(*cut[:3], cut[3] if golgi else None, core, size, rules)
+        if not golgi:
+            every = np.arange(1, int(arrays[0].max(initial=0)) + 1)
+            part = replace(part, vesicle_region=measure_regions(cut[0], every, core, size, rules))
+        parts.append(part)
     return Distances.joined(parts)
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cisterna.chunks import BlockGrid, Box
 from cisterna.eres.components import LabelledBlock, Merged, label_block, merge_blocks
-from cisterna.eres.distances import Distances, measure_block
+from cisterna.eres.distances import Distances, least_pairs, measure_block, measure_regions
 from cisterna.eres.objects import objects_frame
 from cisterna.eres.rules import Rules, find_rules
-from cisterna.eres.sites import Sites, classify
+from cisterna.eres.sites import Sites, classify, region_members
 from cisterna.eres.sums import ObjectSums
 from cisterna.tables.volumes import TUBULAR, VESICLES
 
@@ -48,7 +49,7 @@ def classify_in_blocks(
     """What :func:`classify_sites` gives, holding one block and its halo at a time. Labels must be whole numbers."""
     chosen = find_rules(rules)
     grid = BlockGrid(vesicle_labels.shape, tuple(block))
-    halo = chosen.halo_voxels(voxel_size_nm)
+    halo = chosen.object_halo_voxels(voxel_size_nm, golgi_mask is not None)
     sums: dict[str, list[ObjectSums]] = {VESICLES: [], TUBULAR: []}
     parts: list[Distances] = []
     for number in range(grid.blocks):
@@ -72,4 +73,14 @@ def classify_in_blocks(
         every = ObjectSums.concatenate(sums[name])
         frames.append(objects_frame(name, every.joined(every.label), voxel_size_nm, grid.shape))
     distances = Distances.joined(parts)
+    if not chosen.golgi_from_mask(golgi_mask is not None):
+        members, _, _ = region_members(frames[0], distances.vesicle_vesicle, chosen)
+        regions = []
+        for number in range(grid.blocks):
+            box = grid.box(number)
+            if np.isin(vesicle_labels[box.slices], members).any():
+                window = box.grow(chosen.halo_voxels(voxel_size_nm)).intersect(Box.whole(grid.shape))
+                cut, core = np.asarray(vesicle_labels[window.slices]), box.relative_to(window.offset)
+                regions.append(measure_regions(cut, members, core, voxel_size_nm, chosen))
+        distances = replace(distances, vesicle_region=least_pairs(regions))
     return classify(frames[0], frames[1], distances, voxel_size_nm, grid.shape, chosen, golgi_mask is not None)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cisterna.chunks import Box
 from cisterna.eres.components import LAST_ID, label_components
-from cisterna.eres.distances import measure_block
+from cisterna.eres.distances import measure_block, measure_regions
 from cisterna.eres.objects import objects_frame
 from cisterna.eres.rules import Rules, find_rules
-from cisterna.eres.sites import Sites, classify
+from cisterna.eres.sites import Sites, classify, region_members
 from cisterna.eres.sums import ObjectSums
 from cisterna.tables.volumes import TUBULAR, VESICLES
 
@@ -51,6 +52,9 @@ def classify_sites(
         for name, labels in ((VESICLES, vesicles), (TUBULAR, tubular))
     ]
     distances = measure_block(vesicles, tubular, er, golgi, whole, size, chosen)
+    if not chosen.golgi_from_mask(golgi is not None):
+        members, _, _ = region_members(frames[0], distances.vesicle_vesicle, chosen)
+        distances = replace(distances, vesicle_region=measure_regions(vesicles, members, whole, size, chosen))
     return classify(frames[0], frames[1], distances, size, vesicles.shape, chosen, golgi is not None)
 
 

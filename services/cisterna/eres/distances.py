@@ -56,8 +56,9 @@ class Pairs:
 class Distances:
     """Everything the rules ask of the geometry, from one block or joined from many.
 
-    ``vesicle_region`` is measured in the metric of the Golgi rule, and only where groups of large extent are the
-    Golgi reference; ``vesicle_golgi`` only where a segmentation is. Pairs whose rule compares centroids are empty.
+    ``vesicle_region`` (from :func:`measure_regions`) is measured in the metric of the Golgi rule, and only where groups
+    of large extent are the Golgi reference; ``vesicle_golgi`` only where a segmentation is. Pairs whose rule compares
+    centroids are empty.
     """
 
     vesicle_er: Nearest
@@ -75,7 +76,7 @@ class Distances:
         out: dict[str, Nearest | Pairs] = {}
         for f in fields(cls):
             values = [getattr(p, f.name) for p in held]
-            out[f.name] = _least_pairs(values) if _is_pairs(f.name) else _least(values)
+            out[f.name] = least_pairs(values) if _is_pairs(f.name) else _least(values)
         return cls(**out)  # type: ignore[arg-type]
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
@@ -105,10 +106,10 @@ def measure_block(
     voxel_size_nm: Sequence[float],
     rules: Rules,
 ) -> Distances:
-    """Distances seen from one block.
+    """Distances seen from one block, all but ``vesicle_region``.
 
     The arrays (Z,Y,X) hold the block and its halo, clipped to the volume; ``core`` is the block's box within them.
-    The halo must reach ``rules.halo_voxels(voxel_size_nm)`` wherever the volume goes on. ``golgi`` None = there is
+    The halo must reach ``rules.object_halo_voxels(...)`` wherever the volume goes on. ``golgi`` None = there is
     no Golgi segmentation.
     """
     size = np.asarray(voxel_size_nm, np.float64)
@@ -116,23 +117,11 @@ def measure_block(
     tub = _Surfaces.of_labels(tubular, core, size)
     from_mask = rules.golgi_from_mask(golgi is not None)
     no_pairs = Pairs(*_NO_PAIR)
-    vesicle_vesicle = vesicle_region = no_pairs
     surface_groups = rules.group_measure == "surface"
-    if not from_mask:
-        vesicle_region = _pairs(ves, ves, rules.golgi_distance_nm, rules.golgi_metric, same=True)
-    if (
-        surface_groups
-        and not from_mask
-        and rules.golgi_metric == "euclidean"
-        and rules.group_vesicles_nm <= rules.golgi_distance_nm
-    ):
-        vesicle_vesicle = vesicle_region.within(rules.group_vesicles_nm)
-    elif surface_groups:
-        vesicle_vesicle = _pairs(ves, ves, rules.group_vesicles_nm, "euclidean", same=True)
     links = no_pairs
     if rules.link_measure == "surface":
         links = _pairs(ves, tub, rules.link_nm, "euclidean")
-        links = _least_pairs([links, _overlapping(vesicles, tubular, core)])
+        links = least_pairs([links, _overlapping(vesicles, tubular, core)])
     return Distances(
         vesicle_er=_to_mask(vesicles, ves, er, core, rules.er_search_nm, "euclidean"),
         tubular_er=_to_mask(tubular, tub, er, core, rules.er_search_nm, "euclidean"),
@@ -141,13 +130,36 @@ def measure_block(
             if from_mask and golgi is not None
             else Nearest(*_NO_NEAREST)
         ),
-        vesicle_vesicle=vesicle_vesicle,
-        vesicle_region=vesicle_region,
+        vesicle_vesicle=(
+            _pairs(ves, ves, rules.group_vesicles_nm, "euclidean", same=True) if surface_groups else no_pairs
+        ),
+        vesicle_region=no_pairs,
         tubular_tubular=(
             _pairs(tub, tub, rules.group_tubular_nm, "euclidean", same=True) if surface_groups else no_pairs
         ),
         vesicle_tubular=links,
     )
+
+
+def measure_regions(
+    vesicles: NDArray[np.integer],
+    members: NDArray[np.integer],
+    core: Box,
+    voxel_size_nm: Sequence[float],
+    rules: Rules,
+) -> Pairs:
+    """Distances seen from one block between the objects ``members`` (ids) and every other vesicle.
+
+    Members are the objects of groups so large that they may be the Golgi reference
+    (:func:`cisterna.eres.sites.region_members`); with most blocks holding none, this costs next to nothing. Arrays
+    as in :func:`measure_block`; the halo must reach ``rules.golgi_distance_nm``.
+    """
+    size = np.asarray(voxel_size_nm, np.float64)
+    every = _Surfaces.of_labels(vesicles, core, size)
+    found = _pairs(every.only(members), every, rules.golgi_distance_nm, rules.golgi_metric)
+    a, b = np.minimum(found.a, found.b), np.maximum(found.a, found.b)
+    apart = a != b
+    return least_pairs([Pairs(a[apart], b[apart], found.nm[apart])])
 
 
 def surface_voxels(mask: NDArray[np.generic]) -> NDArray[np.int64]:
@@ -237,6 +249,17 @@ class _Surfaces:
         high = np.maximum.reduceat(nm, begin, axis=0) if len(label) else np.zeros((0, 3))
         return cls(size, label, begins, index, nm, in_core, low, high)
 
+    def only(self, ids: NDArray[np.integer]) -> _Surfaces:
+        """The objects among ``ids``."""
+        keep = np.isin(self.label, ids)
+        count = np.diff(self.begin)
+        voxels = np.repeat(keep, count)
+        begin = np.concatenate([np.zeros(1, np.int64), np.cumsum(count[keep])])
+        return _Surfaces(
+            self.size, self.label[keep], begin, self.index[voxels], self.nm[voxels], self.in_core[voxels],
+            self.low[keep], self.high[keep],
+        )  # fmt: skip
+
     def points(self, i: int) -> slice:
         return slice(int(self.begin[i]), int(self.begin[i + 1]))
 
@@ -282,7 +305,7 @@ def _pairs(a: _Surfaces, b: _Surfaces, limit_nm: float, metric: str, same: bool 
     if not found:
         return Pairs(*_NO_PAIR)
     one, two, nms = zip(*found, strict=True)
-    return _least_pairs([Pairs(np.array(one, np.int64), np.array(two, np.int64), np.array(nms, np.float64))])
+    return least_pairs([Pairs(np.array(one, np.int64), np.array(two, np.int64), np.array(nms, np.float64))])
 
 
 _FEW_PAIRS = 3000
@@ -371,7 +394,8 @@ def _least(parts: Sequence[Nearest]) -> Nearest:
     return Nearest(keep.astype(np.int64), nm[order][first])
 
 
-def _least_pairs(parts: Sequence[Pairs]) -> Pairs:
+def least_pairs(parts: Sequence[Pairs]) -> Pairs:
+    """Each pair once, with its least distance over all parts."""
     if not parts:
         return Pairs(*_NO_PAIR)
     a, b, nm = (np.concatenate([getattr(p, name) for p in parts]) for name in ("a", "b", "nm"))

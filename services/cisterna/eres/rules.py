@@ -101,8 +101,14 @@ class Rules:
         return mask_given and self.golgi_reference != "extent"
 
     def reach_nm(self) -> float:
-        """Largest surface distance that the rules ask for: what the halo of a block must cover."""
-        reach = [self.er_search_nm, self.golgi_distance_nm]
+        """Largest surface distance that the rules ask for: how far a site's search reaches."""
+        return max(self.object_reach_nm(True), self.golgi_distance_nm)
+
+    def object_reach_nm(self, golgi_mask: bool) -> float:
+        """Largest distance between objects and masks, leaving out distances to groups of large extent."""
+        reach = [self.er_search_nm]
+        if golgi_mask:
+            reach.append(self.golgi_distance_nm)
         if self.group_measure == "surface":
             reach += [self.group_vesicles_nm, self.group_tubular_nm]
         if self.link_measure == "surface":
@@ -111,8 +117,16 @@ class Rules:
 
     def halo_voxels(self, voxel_size_nm: Sequence[float]) -> tuple[int, ...]:
         """Smallest halo (voxels per axis) with which a block sees every distance up to :meth:`reach_nm`."""
-        reach = self.reach_nm() + TOLERANCE_NM
-        return tuple(math.floor(reach / s) for s in voxel_size_nm)
+        return _voxels(self.reach_nm(), voxel_size_nm)
+
+    def object_halo_voxels(self, voxel_size_nm: Sequence[float], golgi_mask: bool) -> tuple[int, ...]:
+        """The same for :meth:`object_reach_nm`: what `measure_block` needs."""
+        return _voxels(self.object_reach_nm(golgi_mask), voxel_size_nm)
+
+    def widened(self, factor: float) -> Rules:
+        """Rules that ask for every distance up to ``factor`` × its threshold: measured once, classified at many."""
+        grown = {f: getattr(self, f) * factor for f in WIDENED}
+        return dataclasses.replace(self, er_search_nm=max(self.er_search_nm, self.near_er_nm * factor), **grown)
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no blanks; equal rule sets give equal bytes."""
@@ -137,6 +151,13 @@ class Rules:
         if not isinstance(values, dict):
             raise ValueError("the rule set must be a JSON object of rule fields")
         return cls.from_mapping(values)
+
+
+WIDENED = ("group_vesicles_nm", "group_tubular_nm", "golgi_distance_nm", "link_nm")
+
+
+def _voxels(reach_nm: float, voxel_size_nm: Sequence[float]) -> tuple[int, ...]:
+    return tuple(math.floor((reach_nm + TOLERANCE_NM) / s) for s in voxel_size_nm)
 
 
 NAIR2025 = Rules()

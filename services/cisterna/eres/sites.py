@@ -150,6 +150,50 @@ def classify(
     )
 
 
+def region_members(
+    vesicles: pd.DataFrame, pairs: Pairs, rules: Rules, widened: float = 1.0
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Objects of groups that may be Golgi-like by extent: ids (ascending) and the low and high faces (n,3) of their
+    boxes in nm.
+
+    ``pairs``: `Distances.vesicle_vesicle` up to ``widened`` × the grouping distance. Groups are formed at that and
+    taken from (2 − ``widened``) × the extent limit on, so that every threshold moved by less still finds its members.
+    """
+    wide = rules.widened(widened)
+    if rules.group_measure == "centroid":
+        near = _centroid_pairs(vesicles, vesicles, wide.group_vesicles_nm, same=True)
+    else:
+        near = pairs.within(wide.group_vesicles_nm)
+    of = _joined(vesicles["object_id"].to_numpy(np.int64), near)
+    low, high = _faces(vesicles)
+    n = int(of.max()) + 1 if len(of) else 0
+    first, last = np.full((n, 3), np.inf), np.full((n, 3), -np.inf)
+    np.minimum.at(first, of, low)
+    np.maximum.at(last, of, high)
+    limit = rules.golgi_extent_nm * (2.0 - widened) + TOLERANCE_NM
+    large = np.any(np.round(last - first, DECIMALS) > limit, axis=1)[of] if n else np.zeros(0, bool)
+    return vesicles["object_id"].to_numpy(np.int64)[large], low[large], high[large]
+
+
+def _joined(ids: NDArray[np.int64], pairs: Pairs) -> NDArray[np.int64]:
+    """Group 0…n-1 of each id, single linkage, in the order of the smallest id."""
+    count = len(ids)
+    if not count:
+        return np.zeros(0, np.int64)
+    a, b = np.searchsorted(ids, pairs.a), np.searchsorted(ids, pairs.b)
+    graph = coo_array((np.ones(len(a), np.int32), (a, b)), shape=(count, count))
+    raw = connected_components(graph, directed=False)[1]
+    first = np.unique(raw, return_index=True)[1]
+    of: NDArray[np.int64] = np.argsort(np.argsort(first))[raw].astype(np.int64)
+    return of
+
+
+def _faces(frame: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Low and high faces (n,3) of the objects' boxes in nm."""
+    low, high = (frame[[f"{end}_{x}_nm" for x in AXES]].to_numpy(np.float64) for end in ("min", "max"))
+    return low, high
+
+
 def _centroids(frame: pd.DataFrame) -> NDArray[np.float64]:
     return frame[[f"centroid_{a}_nm" for a in AXES]].to_numpy(np.float64)
 
@@ -172,18 +216,9 @@ def _centroid_pairs(one: pd.DataFrame, two: pd.DataFrame, limit_nm: float, same:
 
 def _group(frame: pd.DataFrame, pairs: Pairs, rules: Rules) -> _Groups:
     """Single linkage: objects joined by a chain of pairs are one group."""
-    ids = frame["object_id"].to_numpy(np.int64)
-    count = len(ids)
-    if count:
-        a, b = np.searchsorted(ids, pairs.a), np.searchsorted(ids, pairs.b)
-        graph = coo_array((np.ones(len(a), np.int32), (a, b)), shape=(count, count))
-        n, raw = connected_components(graph, directed=False)
-        first = np.unique(raw, return_index=True)[1]
-        of = np.argsort(np.argsort(first))[raw].astype(np.int64)
-    else:
-        n, of = 0, np.zeros(0, np.int64)
-    low_nm = frame[[f"min_{x}_nm" for x in AXES]].to_numpy(np.float64)
-    high_nm = frame[[f"max_{x}_nm" for x in AXES]].to_numpy(np.float64)
+    of = _joined(frame["object_id"].to_numpy(np.int64), pairs)
+    n = int(of.max()) + 1 if len(of) else 0
+    low_nm, high_nm = _faces(frame)
     low, high, er = np.full((n, 3), np.inf), np.full((n, 3), -np.inf), np.full(n, np.inf)
     np.minimum.at(low, of, low_nm)
     np.maximum.at(high, of, high_nm)

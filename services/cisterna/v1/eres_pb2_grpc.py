@@ -70,9 +70,29 @@ class EresServiceStub:
                 request_serializer=cisterna_dot_v1_dot_eres__pb2.MeasureBlockRequest.SerializeToString,
                 response_deserializer=cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
                 _registered_method=True)
+        self.FindRegions = channel.unary_unary(
+                '/cisterna.v1.EresService/FindRegions',
+                request_serializer=cisterna_dot_v1_dot_eres__pb2.FindRegionsRequest.SerializeToString,
+                response_deserializer=cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+                _registered_method=True)
+        self.MeasureRegions = channel.unary_unary(
+                '/cisterna.v1.EresService/MeasureRegions',
+                request_serializer=cisterna_dot_v1_dot_eres__pb2.MeasureRegionsRequest.SerializeToString,
+                response_deserializer=cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+                _registered_method=True)
         self.ClassifySites = channel.unary_unary(
                 '/cisterna.v1.EresService/ClassifySites',
                 request_serializer=cisterna_dot_v1_dot_eres__pb2.ClassifySitesRequest.SerializeToString,
+                response_deserializer=cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+                _registered_method=True)
+        self.SurveyBlock = channel.unary_unary(
+                '/cisterna.v1.EresService/SurveyBlock',
+                request_serializer=cisterna_dot_v1_dot_eres__pb2.SurveyBlockRequest.SerializeToString,
+                response_deserializer=cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+                _registered_method=True)
+        self.SummariseSites = channel.unary_unary(
+                '/cisterna.v1.EresService/SummariseSites',
+                request_serializer=cisterna_dot_v1_dot_eres__pb2.SummariseSitesRequest.SerializeToString,
                 response_deserializer=cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
                 _registered_method=True)
         self.DownsampleBlock = channel.unary_unary(
@@ -134,8 +154,36 @@ class EresServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindRegions(self, request, context):
+        """Names the vesicles of groups so large that they may be Golgi. One task a run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MeasureRegions(self, request, context):
+        """Distances from those to all other vesicles, seen from one block.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ClassifySites(self, request, context):
         """Applies the rule set: objects, sites, links, counts. One task a run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SurveyBlock(self, request, context):
+        """Volumes and ER area of one block, and what random places of the cytosol are near.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SummariseSites(self, request, context):
+        """Chance levels, densities, effect sizes, sensitivity. One task a run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,9 +233,29 @@ def add_EresServiceServicer_to_server(servicer, server):
                     request_deserializer=cisterna_dot_v1_dot_eres__pb2.MeasureBlockRequest.FromString,
                     response_serializer=cisterna_dot_v1_dot_common__pb2.TaskReply.SerializeToString,
             ),
+            'FindRegions': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindRegions,
+                    request_deserializer=cisterna_dot_v1_dot_eres__pb2.FindRegionsRequest.FromString,
+                    response_serializer=cisterna_dot_v1_dot_common__pb2.TaskReply.SerializeToString,
+            ),
+            'MeasureRegions': grpc.unary_unary_rpc_method_handler(
+                    servicer.MeasureRegions,
+                    request_deserializer=cisterna_dot_v1_dot_eres__pb2.MeasureRegionsRequest.FromString,
+                    response_serializer=cisterna_dot_v1_dot_common__pb2.TaskReply.SerializeToString,
+            ),
             'ClassifySites': grpc.unary_unary_rpc_method_handler(
                     servicer.ClassifySites,
                     request_deserializer=cisterna_dot_v1_dot_eres__pb2.ClassifySitesRequest.FromString,
+                    response_serializer=cisterna_dot_v1_dot_common__pb2.TaskReply.SerializeToString,
+            ),
+            'SurveyBlock': grpc.unary_unary_rpc_method_handler(
+                    servicer.SurveyBlock,
+                    request_deserializer=cisterna_dot_v1_dot_eres__pb2.SurveyBlockRequest.FromString,
+                    response_serializer=cisterna_dot_v1_dot_common__pb2.TaskReply.SerializeToString,
+            ),
+            'SummariseSites': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummariseSites,
+                    request_deserializer=cisterna_dot_v1_dot_eres__pb2.SummariseSitesRequest.FromString,
                     response_serializer=cisterna_dot_v1_dot_common__pb2.TaskReply.SerializeToString,
             ),
             'DownsampleBlock': grpc.unary_unary_rpc_method_handler(
@@ -396,6 +464,60 @@ class EresService:
             _registered_method=True)
 
     @staticmethod
+    def FindRegions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cisterna.v1.EresService/FindRegions',
+            cisterna_dot_v1_dot_eres__pb2.FindRegionsRequest.SerializeToString,
+            cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MeasureRegions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cisterna.v1.EresService/MeasureRegions',
+            cisterna_dot_v1_dot_eres__pb2.MeasureRegionsRequest.SerializeToString,
+            cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ClassifySites(request,
             target,
             options=(),
@@ -411,6 +533,60 @@ class EresService:
             target,
             '/cisterna.v1.EresService/ClassifySites',
             cisterna_dot_v1_dot_eres__pb2.ClassifySitesRequest.SerializeToString,
+            cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SurveyBlock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cisterna.v1.EresService/SurveyBlock',
+            cisterna_dot_v1_dot_eres__pb2.SurveyBlockRequest.SerializeToString,
+            cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SummariseSites(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cisterna.v1.EresService/SummariseSites',
+            cisterna_dot_v1_dot_eres__pb2.SummariseSitesRequest.SerializeToString,
             cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
             options,
             channel_credentials,
