@@ -51,13 +51,14 @@ def probabilities(seed):
 class Line:
     """The stages of a run, called one after the other on one service."""
 
-    def __init__(self, url, volumes, rules, golgi=True, halo_slack=0):
+    def __init__(self, url, volumes, rules, golgi=True, halo_slack=0, widened=1.2):
         self.store = open_store(url)
         config = ServerConfig("eres", url, "127.0.0.1:0", "127.0.0.1:0", "", "cpu", 1, 3)
         self.service = EresService(Worker(config, self.store, "cpu", lambda: None))
         self.grid = BlockGrid(SHAPE, BLOCK)
         self.rules, self.golgi = rules, golgi
-        self.halo = [h + halo_slack for h in rules.halo_voxels(SIZE)]
+        self.widened = widened
+        self.halo = [h + halo_slack for h in rules.widened(widened).halo_voxels(SIZE)]
         self.volumes = volumes
         for name in CLASSES:
             self.image(f"in/{name}", "uint8")
@@ -114,8 +115,27 @@ class Line:
                 task=self.task("eres-measure", block), vesicle_labels=refs["copi"], tubular_labels=refs["tubular_eres"],
                 er_labels=refs["er"], golgi_labels=refs["golgi"] if self.golgi else None,
                 parts=common.ArrayRef(path="measured"), voxel_size_nm=SIZE, rules_json=self.rules.to_json(),
+                widened=self.widened,
             ), Call(),
         )  # fmt: skip
+
+    def regions(self):
+        ref = common.ArrayRef
+        self.service.FindRegions(
+            eres_pb2.FindRegionsRequest(
+                task=self.task("eres-regions"), vesicle_objects=ref(path="merged/copi/objects.parquet"),
+                parts=ref(path="measured"), blocks=self.grid.blocks, output=ref(path="regions"),
+                rules_json=self.rules.to_json(), widened=self.widened,
+            ), Call(),
+        )  # fmt: skip
+        for n in range(self.grid.blocks):
+            self.service.MeasureRegions(
+                eres_pb2.MeasureRegionsRequest(
+                    task=self.task("eres-region", n), vesicle_labels=self.chunk("labels/copi", n, self.halo),
+                    regions=ref(path="regions"), parts=ref(path="region_parts"), voxel_size_nm=SIZE,
+                    rules_json=self.rules.to_json(), widened=self.widened,
+                ), Call(),
+            )  # fmt: skip
 
     def classify(self):
         ref = common.ArrayRef
@@ -125,6 +145,7 @@ class Line:
                 tubular_objects=ref(path="merged/tubular_eres/objects.parquet"), parts=ref(path="measured"),
                 blocks=self.grid.blocks, output=ref(path="tables"), voxel_size_nm=SIZE,
                 rules_json=self.rules.to_json(), volume_shape=SHAPE,
+                region_parts=None if self.golgi else ref(path="region_parts"),
             ), Call(),
         )  # fmt: skip
 
@@ -133,6 +154,8 @@ class Line:
             self.objects(name)
         for n in range(self.grid.blocks):
             self.measure(n)
+        if not self.golgi:
+            self.regions()
         self.classify()
 
 

@@ -40,7 +40,7 @@ def test_the_same_submission_is_the_same_run(store: ObjectStore) -> None:
 def test_another_link_distance_is_another_run_that_repeats_only_the_site_rules(store: ObjectStore) -> None:
     a, b = (make_plan(store, recipe(t), volume()) for t in ("", "eres: {rules: {link_nm: 40.0}}"))
     assert a.run_id != b.run_id
-    assert changed(a, b) == {"eres-measure", "eres-sites"}
+    assert changed(a, b) == {"eres-measure", "eres-regions", "eres-region", "eres-sites"}
 
 
 def test_another_threshold_repeats_the_objects_of_its_class(store: ObjectStore) -> None:

@@ -21,6 +21,11 @@ class PartUnreadable(ValueError):
     """A part does not decode, or lacks an array that its reader needs."""
 
 
+def part_path(folder: str, block: int) -> str:
+    """Where the part of a block stands."""
+    return f"{folder}/{block:08d}.npz"
+
+
 def to_npz(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
     """Arrays as an .npz file that ``numpy.load`` reads; names sorted, no time stamps."""
     out = io.BytesIO()

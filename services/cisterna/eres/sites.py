@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from cisterna.eres.clusters import cluster_size
-from cisterna.eres.distances import DECIMALS, Distances, Pairs
+from cisterna.eres.distances import DECIMALS, Distances, Nearest, Pairs
 from cisterna.eres.rules import TOLERANCE_NM, Rules
 from cisterna.tables.volumes import LINKS, OBJECTS, SITE_CLASSES, SITES
 
@@ -74,8 +74,8 @@ def classify(
     Golgi segmentation. Source: Nair et al. 2025, Methods; docs/eres.md says how each sentence was read.
     """
     from_mask = rules.golgi_from_mask(golgi_given)
-    vesicles = vesicles.assign(er_distance_nm=distances.vesicle_er.of(vesicles["object_id"].to_numpy(np.int64)))
-    tubular = tubular.assign(er_distance_nm=distances.tubular_er.of(tubular["object_id"].to_numpy(np.int64)))
+    vesicles = vesicles.assign(er_distance_nm=_er_nm(vesicles, distances.vesicle_er, rules))
+    tubular = tubular.assign(er_distance_nm=_er_nm(tubular, distances.tubular_er, rules))
     if rules.group_measure == "centroid":
         ves_pairs = _centroid_pairs(vesicles, vesicles, rules.group_vesicles_nm, same=True)
         tub_pairs = _centroid_pairs(tubular, tubular, rules.group_tubular_nm, same=True)
@@ -148,6 +148,12 @@ def classify(
         rules=rules,
         notes=_notes(ves, ves_class, lone, large, golgi, rules, voxel_size_nm, from_mask),
     )
+
+
+def _er_nm(frame: pd.DataFrame, found: Nearest, rules: Rules) -> NDArray[np.float64]:
+    """Distance of each object to the ER; inf beyond the search radius, however far was measured."""
+    nm = found.of(frame["object_id"].to_numpy(np.int64))
+    return np.where(nm <= rules.er_search_nm + TOLERANCE_NM, nm, np.inf)
 
 
 def region_members(

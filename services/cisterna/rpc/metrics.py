@@ -31,7 +31,11 @@ def stage_family(stage: str) -> str:
         "eres-relabel",
         "eres-profile",
         "eres-measure",
+        "eres-regions",
+        "eres-region",
         "eres-sites",
+        "eres-survey",
+        "eres-statistics",
         "graph-trace",
         "graph-summary",
     ):

@@ -6,16 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from cisterna.chunks import nm_to_voxels
-from cisterna.models.digest import canonical_json
 from cisterna.runs.building import Builder, Plan, UsedArray, range_ref, sizes, task_ref
+from cisterna.runs.fibsem_sites import MEASURED_CLASSES, plan_sites
 from cisterna.runs.recipes import REQUIRED_CLASSES, FibsemRecipe, RecipeError
 from cisterna.runs.stages import VERSIONS, Needs, Stage, every, same
 from cisterna.store.receipts import stage_folder, stage_key
 from cisterna.v1 import common_pb2, denoise_pb2, eres_pb2, segment_pb2
-
-MEASURED_CLASSES = ("copi", "tubular_eres", "er", "golgi")
-"""Classes that the exit-site rules measure distances between; the others are counted as objects only."""
 
 
 def plan_fibsem(b: Builder, recipe: FibsemRecipe, uses: Mapping[str, UsedArray]) -> Plan:
@@ -41,7 +37,7 @@ def plan_fibsem(b: Builder, recipe: FibsemRecipe, uses: Mapping[str, UsedArray])
         path, identity, source, threshold = probabilities[name]
         threshold = recipe.eres.thresholds.get(name, threshold)
         merged[name], labels[name] = _objects(b, recipe, name, path, identity, source, threshold)
-    _sites(b, recipe, labels, merged)
+    plan_sites(b, recipe, labels, merged)
     if b.acquisition.detectors:
         b.arrays.update({d: s.path for d, s in b.acquisition.detectors.items()})
     model_sizes = {tuple(m["voxel_size_nm"]) for m in b.models.values() if m.get("voxel_size_nm")}
@@ -252,93 +248,3 @@ def _objects(
     b.pyramids(relabel, image, common_pb2.DownsampleBlockRequest.MODE_NEAREST)
     assert label.images
     return merge, relabel
-
-
-def _sites(b: Builder, recipe: FibsemRecipe, labels: Mapping[str, Stage], merged: Mapping[str, Stage]) -> None:
-    rules = dict(recipe.eres.rules)
-    rules_json = canonical_json(rules)
-    reach_nm = max([float(v) for k, v in rules.items() if k.endswith("_nm")] or [400.0])
-    halo = nm_to_voxels(reach_nm, b.acquisition.scale)
-    measured = [c for c in MEASURED_CLASSES if c in labels]
-    inputs = {c: labels[c].key for c in measured}
-    version = VERSIONS["eres-measure"]
-    scale = list(b.acquisition.scale)
-    key = stage_key("eres-measure", version, "", {"rules": rules, "voxel_size_nm": scale}, inputs)
-    parts = f"{stage_folder('eres-measure', key)}/parts"
-
-    def measure_request(block: int, attempt: int) -> Any:
-        refs = {c: b.chunk(labels[c].images[0].level(0), labels[c].key, block, halo) for c in measured}
-        return eres_pb2.MeasureBlockRequest(
-            task=task_ref("eres-measure", version, key, block, attempt),
-            vesicle_labels=refs["copi"],
-            tubular_labels=refs["tubular_eres"],
-            er_labels=refs["er"],
-            golgi_labels=refs.get("golgi"),
-            parts=common_pb2.ArrayRef(path=parts, identity=key),
-            voxel_size_nm=scale,
-            rules_json=rules_json,
-        )
-
-    b.add(
-        Stage(
-            "eres-measure",
-            "eres",
-            "MeasureBlock",
-            key,
-            version,
-            b.grid.blocks,
-            {"rules": rules},
-            measure_request,
-            lambda i: b.grid.box(i).size,
-            needs=tuple(Needs(labels[c].name, b.around(halo)) for c in measured),
-        )
-    )
-    sites_version = VERSIONS["eres-sites"]
-    sites_key = stage_key(
-        "eres-sites",
-        sites_version,
-        "",
-        {"rules": rules, "voxel_size_nm": scale},
-        {"measured": key, "vesicles": merged["copi"].key, "tubular": merged["tubular_eres"].key},
-    )
-    folder = f"{stage_folder('eres-sites', sites_key)}/tables"
-
-    def sites_request(block: int, attempt: int) -> Any:
-        return eres_pb2.ClassifySitesRequest(
-            task=task_ref("eres-sites", sites_version, sites_key, block, attempt),
-            vesicle_objects=common_pb2.ArrayRef(
-                path=f"{merged['copi'].folder}/merged/objects.parquet", identity=merged["copi"].key
-            ),
-            tubular_objects=common_pb2.ArrayRef(
-                path=f"{merged['tubular_eres'].folder}/merged/objects.parquet", identity=merged["tubular_eres"].key
-            ),
-            parts=common_pb2.ArrayRef(path=parts, identity=key),
-            blocks=b.grid.blocks,
-            output=common_pb2.ArrayRef(path=folder, identity=sites_key),
-            voxel_size_nm=scale,
-            rules_json=rules_json,
-            volume_shape=b.grid.shape,
-        )
-
-    tables = {t: f"{folder}/{t}.parquet" for t in ("objects", "sites", "links")}
-    b.add(
-        Stage(
-            "eres-sites",
-            "eres",
-            "ClassifySites",
-            sites_key,
-            sites_version,
-            1,
-            {"rules": rules},
-            sites_request,
-            lambda i: 0,
-            needs=(
-                Needs("eres-measure", every(b.grid.blocks)),
-                Needs(merged["copi"].name, every(1)),
-                Needs(merged["tubular_eres"].name, every(1)),
-            ),
-            tables=tables,
-        )
-    )
-    b.tables.update(tables)
-    b.tables["counts"] = f"{folder}/counts.json"
