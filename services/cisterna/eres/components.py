@@ -8,21 +8,18 @@ than the grouping distance become one site anyway, so 26 cannot change a site; 6
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
 from cisterna.chunks import BlockGrid, Box
-from cisterna.eres.sums import ObjectSums
+from cisterna.eres.sums import FORWARD, ObjectSums
 
 CONNECTIVITY = 26
 
 LAST_ID = np.iinfo(np.uint32).max
-
-_FORWARD = [(dz, dy, dx) for dz in (0, 1) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dz, dy, dx) > (0, 0, 0)]
-"""The 13 of 26 neighbours that come later in raster order."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +65,30 @@ def label_components(mask: NDArray[np.bool_]) -> NDArray[np.uint32]:
     labels = cc3d.connected_components(  # type: ignore[call-overload]
         np.ascontiguousarray(mask), connectivity=CONNECTIVITY, out_dtype=np.uint32
     )
+    return in_raster_order(labels)
+
+
+def in_raster_order(labels: NDArray[np.integer]) -> NDArray[np.uint32]:
+    """Labels (0 background) numbered anew, 1…n in raster order of each label's first voxel."""
     flat = labels.ravel()
-    numbers, first = np.unique(flat[flat > 0], return_index=True)
-    table = np.zeros(int(numbers[-1]) + 1, np.uint32)
-    table[numbers[np.argsort(first, kind="stable")]] = np.arange(1, len(numbers) + 1, dtype=np.uint32)
-    ordered: NDArray[np.uint32] = table[labels]
-    return ordered
+    filled = np.flatnonzero(flat)
+    values = flat[filled]
+    if not len(values):
+        return np.zeros(labels.shape, np.uint32)
+    highest = int(values.max())
+    if highest > 4 * len(values) + 65536:
+        numbers, inverse = np.unique(values, return_inverse=True)
+    else:
+        numbers, inverse = np.arange(highest + 1), values.astype(np.intp)
+    first = np.full(len(numbers), np.iinfo(np.int64).max)
+    # Written from the back: what stays is each label's first voxel.
+    first[inverse[::-1]] = filled[::-1]
+    found = np.flatnonzero(first < np.iinfo(np.int64).max)
+    table = np.zeros(len(numbers), np.uint32)
+    table[found[np.argsort(first[found])]] = np.arange(1, len(found) + 1, dtype=np.uint32)
+    out = np.zeros(flat.shape, np.uint32)
+    out[filled] = table[inverse]
+    return out.reshape(labels.shape)
 
 
 def label_block(
@@ -102,6 +117,7 @@ def merge_blocks(blocks: Iterable[LabelledBlock], grid: BlockGrid, min_voxels: i
     sums: list[ObjectSums] = []
     start = np.zeros(grid.blocks + 1, np.int64)
     pairs: list[NDArray[np.int64]] = []
+    across: list[NDArray[np.int64]] = []
     above = _Shell.empty()
     layer: list[_Shell] = []
     per_layer = grid.blocks // grid.counts[0]
@@ -114,13 +130,20 @@ def merge_blocks(blocks: Iterable[LabelledBlock], grid: BlockGrid, min_voxels: i
         layer.append(_Shell(block.shell_index, block.shell_label - 1 + start[number]))
         if (number + 1) % per_layer == 0:
             current = _Shell.joined([above, *layer])
-            pairs.append(_touching(current, grid.shape))
+            found, between = _touching(current, grid.shape, start[: number + 2], grid.box(number).offset[0])
+            pairs.append(found)
+            across.append(between)
             last_plane = grid.box(number).end[0] - 1
             above = current.from_plane(last_plane, grid.shape)
             layer = []
     if number + 1 != grid.blocks:
         raise ValueError(f"{number + 1} parts for the {grid.blocks} blocks of the grid: label the missing blocks first")
     every = ObjectSums.concatenate(sums)
+    # Neighbours in two blocks, which neither of them could count.
+    counted = every.pairs.copy()
+    for between in across:
+        np.add.at(counted, (between[:, 0], between[:, 1]), 1)
+    every = replace(every, pairs=counted)
     root = _union(len(every), np.concatenate(pairs) if pairs else np.zeros((0, 2), np.int64))
     objects = every.joined(root)
     order = np.argsort(objects.first, kind="stable")
@@ -168,21 +191,29 @@ def _shell(labels: NDArray[np.uint32], box: Box, shape: Sequence[int]) -> tuple[
     return (z * shape[1] + y) * shape[2] + x, labels[where].astype(np.int64)
 
 
-def _touching(shell: _Shell, shape: Sequence[int]) -> NDArray[np.int64]:
-    """Pairs of different components with 26-adjacent voxels in the shell."""
+def _touching(
+    shell: _Shell, shape: Sequence[int], start: NDArray[np.int64], first_plane: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of different components with 26-adjacent voxels in the shell; and, for every two such voxels in two
+    blocks of which the later lies in ``first_plane`` or beyond, a row (component, direction)."""
     if not len(shell.index):
-        return np.zeros((0, 2), np.int64)
+        return np.zeros((0, 2), np.int64), np.zeros((0, 2), np.int64)
     yx = shape[1] * shape[2]
     y, x = (shell.index % yx) // shape[2], shell.index % shape[2]
-    found = []
-    for dz, dy, dx in _FORWARD:
-        inside = (y + dy >= 0) & (y + dy < shape[1]) & (x + dx >= 0) & (x + dx < shape[2])
+    block = np.searchsorted(start, shell.component, side="right")
+    found, between = [], []
+    for direction, (dz, dy, dx) in enumerate(FORWARD):
+        inside = np.flatnonzero((y + dy >= 0) & (y + dy < shape[1]) & (x + dx >= 0) & (x + dx < shape[2]))
         wanted = shell.index[inside] + dz * yx + dy * shape[2] + dx
         at = np.minimum(np.searchsorted(shell.index, wanted), len(shell.index) - 1)
         hit = shell.index[at] == wanted
-        pairs = np.stack([shell.component[inside][hit], shell.component[at[hit]]], axis=1)
-        found.append(np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0))
-    return np.concatenate(found)
+        one, two = inside[hit], at[hit]
+        other = block[one] != block[two]
+        pairs = np.stack([shell.component[one[other]], shell.component[two[other]]], axis=1)
+        found.append(np.unique(pairs, axis=0))
+        new = one[other & (shell.index[two] >= first_plane * yx)]
+        between.append(np.stack([shell.component[new], np.full(len(new), direction)], axis=1))
+    return np.concatenate(found), np.concatenate(between)
 
 
 def _union(n: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
