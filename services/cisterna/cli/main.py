@@ -21,7 +21,9 @@ ROOMS = {
     "stack": ("up", "down", "ps", "logs", "doctor"),
     "submit": ("submit", "plan"),
     "runs": ("runs", "show", "wait", "cancel", "retry", "verify", "export", "rm"),
+    "review": ("review",),
     "make": ("train", "models", "phantom"),
+    "compare": ("compare",),
 }
 """Which module of this room adds which commands: only the one that is asked for is imported."""
 
