@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import grpc
 import numpy as np
+import pandas as pd
 import pytest
 from cisterna.chunks import BlockGrid
 from cisterna.graph import TracingParameters
@@ -103,7 +104,7 @@ def test_a_movie_becomes_four_tables(place: SimpleNamespace, movie: SimpleNamesp
     junctions = JUNCTIONS.from_parquet_bytes(files["junctions"])
     assert frames["time_s"].tolist() == [0.0, 2.0, 4.0, 6.0]
     _, first = trace_frame(movie.classes[0], movie.confidence[0], movie.raw[0], 0, [0.1, 0.1], 2.0, TracingParameters())
-    assert frames.iloc[0].to_dict() == first.frames.iloc[0].to_dict()
+    pd.testing.assert_frame_equal(frames.head(1), first.frames)
     assert frames["mean_confidence"][0] == pytest.approx(0.8)
     empty = frames.iloc[2]
     assert (empty["nodes"], empty["edges"], empty["er_share_of_image"]) == (0, 0, 0)

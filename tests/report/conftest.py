@@ -23,8 +23,29 @@ VOXEL_NM = 8.0
 ALONE = "extent 412.0 nm in x exceeds 400 nm; excluded by extent alone: otherwise vesicular_standalone (ER at 8.0 nm)"
 
 
-def table(schema, rows):
-    return schema.frame(pd.DataFrame(rows, columns=schema.names))
+MADE = {
+    "objects": "class object_id voxels volume_nm3 centroid_z_nm centroid_y_nm centroid_x_nm min_z_nm min_y_nm min_x_nm "
+    "max_z_nm max_y_nm max_x_nm diameter_mask_nm mean_probability mean_grey touches_edge er_distance_nm site_id",
+    "sites": "site_id kind site_class objects cluster_size centroid_z_nm centroid_y_nm centroid_x_nm extent_z_nm "
+    "extent_y_nm extent_x_nm er_distance_nm linked_sites reason near_volume_edge",
+    "links": "vesicular_site_id tubular_site_id distance_nm",
+    "frames": "frame time_s snr_power snr_mean_std snr_flag nodes edges density transitivity average_clustering "
+    "degree_assortativity categorical_assortativity components largest_component_node_share "
+    "largest_component_edge_share degree_0 degree_1 degree_2 degree_3 degree_4 degree_5 degree_6_or_more "
+    "total_length_um tubule_share sheet_share sbt_share er_share_of_image mean_confidence",
+    "nodes": "frame node_id y_um x_um degree kind component junction_id",
+    "edges": "frame edge_id node_a node_b length_um width_um component path_yx_um",
+    "junctions": "junction_id first_frame last_frame lifetime_s censored mean_degree y_um x_um changes",
+}
+EMPTY = {"string": "-", "bool": False, "int64": 0, "int32": 0, "uint32": 0}
+
+
+def table(schema, rows, names=None):
+    """Rows of the columns `names` (the table's first ones); the others are 0, False or NaN."""
+    names = names or schema.names[: len(rows[0])]
+    empty = {"string": "-", "bool": False, "int64": 0}
+    others = {c.name: empty.get(c.dtype, np.nan) for c in schema.columns if c.name not in names}
+    return schema.frame(pd.DataFrame(rows, columns=names).assign(**others))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,8 +215,15 @@ def make_movie(count=12, size=96, seed=2, pixel_um=0.1, cells=42):
         (i + 1, 0, 3, v, v >= count * 1.5 or i % 9 == 0, 3.0 if i % 4 else 4.2, 1.0, 1.0, i % 3)
         for i, v in enumerate(lives)
     ]
+    of_junctions = ["junction_id", "first_frame", "last_frame", "lifetime_s", "censored", "mean_degree"]
+    of_junctions += ["y_um", "x_um", "changes"]
     return Movie(
-        raw, classes, table(FRAMES, frames), table(NODES, nodes), table(EDGES, edges), table(JUNCTIONS, junctions)
+        raw,
+        classes,
+        table(FRAMES, frames),
+        table(NODES, nodes),
+        table(EDGES, edges),
+        table(JUNCTIONS, junctions, of_junctions),
     )
 
 

@@ -29,3 +29,11 @@ def area_shares(classes: np.ndarray, confidence: np.ndarray | None = None) -> di
     if confidence is not None and er:
         found["mean_confidence"] = float(confidence[np.asarray(classes) > 0].mean(dtype=np.float64) / 255)
     return found
+
+
+def cell_shares(classes: np.ndarray, confidence: np.ndarray | None, cells: np.ndarray, cell: int) -> dict[str, float]:
+    """`area_shares` of the pixels of one cell; its ER's share of the cell is `er_share_of_cell`."""
+    own = cells == cell
+    found = area_shares(classes[own], confidence[own] if confidence is not None else None)
+    found["er_share_of_cell"] = found.pop("er_share_of_image")
+    return found

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from cisterna.graph.areas import area_shares
+from cisterna.graph.areas import area_shares, cell_shares
+from cisterna.graph.cells import label_at
+from cisterna.graph.figures import apparent_width, figures
+from cisterna.graph.measuring import measure
+from cisterna.graph.multi_way import multi_way_rows
 from cisterna.graph.network import Network
-from cisterna.graph.parameters import CLASS_INDEX, TracingParameters
+from cisterna.graph.parameters import CLASS_INDEX, FigureParameters, TracingParameters
 from cisterna.graph.snr import signal_to_noise
 from cisterna.graph.tracing import trace_network
-from cisterna.tables.networks import EDGES, FRAMES, NODES
+from cisterna.tables.networks import CELLS, EDGES, FRAMES, MULTI_WAY, NODES
 from cisterna.tables.schema import Table
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -23,11 +27,17 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class FrameTables:
-    """Rows of the tables frames, nodes and edges; junction_id is 0 until the junctions are tracked."""
+    """Rows of the tables of traced frames; junction_id and tip_id are 0 until they are tracked."""
 
     frames: pd.DataFrame
     nodes: pd.DataFrame
     edges: pd.DataFrame
+    cells: pd.DataFrame
+    multi_way: pd.DataFrame
+
+
+TABLES: tuple[Table, ...] = (FRAMES, NODES, EDGES, CELLS, MULTI_WAY)
+"""In the order of the fields of `FrameTables`."""
 
 
 def trace_frame(
@@ -38,28 +48,72 @@ def trace_frame(
     pixel_size_um: Sequence[float],
     frame_interval_s: float,
     parameters: TracingParameters,
+    wanted: FigureParameters | None = None,
+    cells: np.ndarray | None = None,
 ) -> tuple[Network, FrameTables]:
-    """Traces one class map (y, x) and fills its rows. `confidence` is uint8, `raw` the frame as recorded."""
+    """Traces one class map (y, x) and fills its rows. `confidence` is uint8, `raw` the frame as recorded.
+
+    `cells` (y, x) labels the cells (0: none); without it the table cells has no rows. Raises ValueError where its shape
+    is another.
+    """
+    wanted = wanted or FigureParameters()
+    if cells is not None and cells.shape != classes.shape:
+        raise ValueError(f"the cell labels are {cells.shape}, the frame is {classes.shape}: they must agree")
     traced = np.isin(classes, [CLASS_INDEX[c] for c in parameters.classes])
     network = trace_network(traced, pixel_size_um, parameters)
     snr = signal_to_noise(raw, classes > 0)
-    figures = network.metrics() | area_shares(classes, confidence)
-    row: dict[str, object] = {name: figures[name] for name in FRAMES.names if name in figures}
-    row |= {"frame": frame, "time_s": frame * frame_interval_s}
-    row |= {"snr_power": snr.power, "snr_mean_std": snr.mean_std, "snr_flag": snr.flag}
-    nodes = network.nodes.assign(frame=frame, junction_id=0)[NODES.names]
-    edges = network.edges.assign(frame=frame)[EDGES.names]
-    return network, FrameTables(FRAMES.frame([row]), NODES.frame(nodes), EDGES.frame(edges))
+    measured = measure(network, classes, confidence, parameters.classes)
+    found = figures(measured.whole(), wanted, (frame,)) | area_shares(classes, confidence)
+    about: dict[str, object] = {"frame": frame, "time_s": frame * frame_interval_s}
+    row = about | {"snr_power": snr.power, "snr_mean_std": snr.mean_std, "snr_flag": snr.flag}
+    rows = [_row(FRAMES, row | found)]
+    cell_rows = []
+    if cells is not None:
+        for cell, part in measured.by_cell(cells).items():
+            own = figures(part, wanted, (frame, cell)) | cell_shares(classes, confidence, cells, cell)
+            cell_rows.append(_row(CELLS, about | {"cell": cell, "snr_flag": snr.flag} | own))
+    nodes = network.nodes.assign(
+        frame=frame,
+        junction_id=0,
+        tip_id=0,
+        kind=measured.kind,
+        confidence=measured.confidence.nodes,
+        touches_sheet=measured.contacts.node_sheet,
+        touches_sbt=measured.contacts.node_sbt,
+        cell=label_at(cells, network.positions) if cells is not None else 0,
+    )
+    edges = network.edges.assign(
+        frame=frame,
+        confidence=measured.confidence.edges,
+        sheet_contact=measured.contacts.edge_sheet,
+        sbt_contact=measured.contacts.edge_sbt,
+        apparent_width=apparent_width(network.width_um, wanted.psf_fwhm_um),
+        cell=label_at(cells, _middles(network)) if cells is not None else 0,
+    )
+    return network, FrameTables(
+        FRAMES.frame(rows),
+        NODES.frame(nodes[NODES.names]),
+        EDGES.frame(edges[EDGES.names]),
+        CELLS.frame(cell_rows),
+        MULTI_WAY.frame(multi_way_rows(network, frame)),
+    )
+
+
+def _row(table: Table, values: Mapping[str, object]) -> dict[str, object]:
+    return {name: values[name] for name in table.names}
+
+
+def _middles(network: Network) -> np.ndarray:
+    start = network.lines.start
+    return np.asarray(network.lines.points[(start[:-1] + start[1:] - 1) // 2])
 
 
 def join(parts: Sequence[FrameTables]) -> FrameTables:
     """All frames of a movie in one set of tables. Raises ValueError when a frame occurs twice."""
     if not parts:
-        return FrameTables(FRAMES.frame(), NODES.frame(), EDGES.frame())
+        return FrameTables(*(table.frame() for table in TABLES))
     return FrameTables(
-        FRAMES.frame(pd.concat([p.frames for p in parts], ignore_index=True)),
-        NODES.frame(pd.concat([p.nodes for p in parts], ignore_index=True)),
-        EDGES.frame(pd.concat([p.edges for p in parts], ignore_index=True)),
+        *(table.frame(pd.concat([getattr(p, table.name) for p in parts], ignore_index=True)) for table in TABLES)
     )
 
 
@@ -67,8 +121,8 @@ def to_npz(tables: FrameTables) -> bytes:
     """The tables as an npz archive without time stamps: the same rows are the same bytes."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for table, rows in ((FRAMES, tables.frames), (NODES, tables.nodes), (EDGES, tables.edges)):
-            for name, array in _arrays(table, rows).items():
+        for table in TABLES:
+            for name, array in _arrays(table, getattr(tables, table.name)).items():
                 entry = zipfile.ZipInfo(f"{table.name}.{name}.npy", _EPOCH)
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 data = io.BytesIO()
@@ -81,7 +135,7 @@ def from_npz(data: bytes) -> FrameTables:
     """Reads `to_npz`. Raises ValueError when the bytes are no such archive."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            return FrameTables(*(_rows(table, archive) for table in (FRAMES, NODES, EDGES)))
+            return FrameTables(*(_rows(table, archive) for table in TABLES))
     except (KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"not a part of traced frames: {error}") from error
 

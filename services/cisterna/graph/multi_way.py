@@ -22,7 +22,7 @@ RADII_PX = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0)
 NULL_REACH = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8)
 """Merge radius times the square root of junctions per area, at which `NULL_SHARE` was measured."""
 NULL_SHARE = (0.0, 0.040, 0.082, 0.124, 0.169, 0.215, 0.262, 0.308, 0.355, 0.449, 0.540, 0.695)
-"""Multi-way share of Poisson-Voronoi networks, which are purely three-way, merged at `NULL_REACH` (see `null_share`)."""
+"""Multi-way share of purely three-way networks (Poisson-Voronoi) merged at `NULL_REACH`; see `null_share`."""
 
 
 def multi_way_counts(unmerged: Unmerged, radius_px: float) -> tuple[int, int]:
@@ -86,3 +86,29 @@ def network_area_px2(network: Network) -> float:
         return float(ConvexHull(network.positions).volume)
     except QhullError:
         return math.nan
+
+
+def multi_way_rows(network: Network, frame: int) -> list[dict[str, object]]:
+    """The curve of one frame, a row per merge radius, without the null that is drawn (`traced_null_share`: NaN)."""
+    area = network_area_px2(network)
+    pixel_um = float(network.spacing_um.min())
+    at_zero = multi_way_counts(network.unmerged, 0.0)[0]
+    density = at_zero / area if area > 0 else math.nan
+    width = float(np.median(network.width_um)) if len(network.width_um) else math.nan
+    rows: list[dict[str, object]] = []
+    for radius in RADII_PX:
+        junctions, multi = multi_way_counts(network.unmerged, radius)
+        rows.append(
+            {
+                "frame": frame,
+                "merge_radius_px": radius,
+                "junctions": junctions,
+                "multi_way": multi,
+                "multi_way_share": multi / junctions if junctions else math.nan,
+                "junctions_per_um2": density / pixel_um**2,
+                "width_um": width,
+                "null_share": null_share(density, radius),
+                "traced_null_share": math.nan,
+            }
+        )
+    return rows

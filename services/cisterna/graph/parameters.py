@@ -84,14 +84,38 @@ class TracingParameters(_Parameters):
 
 @dataclass(frozen=True)
 class TrackingParameters(_Parameters):
-    """How junctions are followed from frame to frame."""
+    """How junctions and tips are followed from frame to frame."""
 
     # Farthest a junction may move between two sightings, µm.
     max_displacement_um: float = 0.5
-    # Frames (0, 1 or 2) that a junction may be unseen and still be the same.
+    # Farthest a tip may: growing tubules are faster than junctions.
+    max_tip_displacement_um: float = 1.0
+    # Least change of a tip's length that counts as growth or retraction, µm.
+    min_phase_um: float = 0.3
+    # Frames (0, 1 or 2) that a junction or tip may be unseen and still be the same.
     gap_frames: int = 1
 
     def __post_init__(self) -> None:
         self._check_number("max_displacement_um", 1e-6, 1e6)
+        self._check_number("max_tip_displacement_um", 1e-6, 1e6)
+        self._check_number("min_phase_um", 1e-6, 1e6)
         if self.gap_frames not in (0, 1, 2) or isinstance(self.gap_frames, bool):
             raise ValueError(f"gap_frames = {self.gap_frames!r}: choose 0, 1 or 2")
+
+
+@dataclass(frozen=True)
+class FigureParameters(_Parameters):
+    """What the figures of a frame need besides its network."""
+
+    # Full width at half maximum of the microscope's point spread, µm: tubules narrower than 1.2 of it look as wide as
+    # it is. None: not known, and no width is judged.
+    psf_fwhm_um: float | None = None
+    # Networks that an interval is taken over (0: no intervals).
+    resamples: int = 200
+
+    def __post_init__(self) -> None:
+        if self.psf_fwhm_um is not None:
+            self._check_number("psf_fwhm_um", 1e-6, 1e6)
+        self._check_number("resamples", 0, 100_000)
+        if self.resamples != int(self.resamples) or 0 < self.resamples < 200:
+            raise ValueError(f"resamples = {self.resamples}: give at least 200, or 0 for no intervals")
