@@ -2,11 +2,12 @@
 
 The construction follows Lu et al. 2023: random points, their Voronoi edges, each bent by three jittered points through
 a cubic spline and drawn at tubule width, blurred by the microscope, with Gaussian noise. A sheet with a fenestrated
-edge and a patch of sheet-based tubules (SBT) are added, and every junction drifts smoothly.
+edge and a patch of sheet-based tubules (SBT) are added, and every junction drifts smoothly. What else can happen in
+time (tubules with lifetimes, tips, meetings, wandering) is drawn in `er_lives`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial import Voronoi
+
+from .er_drawing import distance_to_lines
+from .er_lives import Living, contracted, draw_living
 
 BACKGROUND, SBT, TUBULE, SHEET = 0, 1, 2, 3
 STEP_PX = 0.4  # spacing of the points a tubule is drawn with: their error in distance is about 0.01 px
@@ -59,19 +63,41 @@ class _Network:
     brightness: NDArray[Any]
     born: NDArray[Any]  # (m,) first frame of each edge
     dies: NDArray[Any]  # (m,) frame before which it vanishes
+    living: Living | None = None
 
-    def at(self, time_s: float) -> NDArray[Any]:
+    def at(self, frame: int, time_s: float) -> NDArray[Any]:
         amplitude, period, phase = np.moveaxis(self.drift, -1, 0)
         sway = amplitude * (np.sin(2 * np.pi * time_s / period + phase) - np.sin(phase))
-        return np.asarray(self.vertices + sway)
+        places = np.asarray(self.vertices + sway)
+        return places if self.living is None else self.living.moved(places, self.edges, frame, time_s)
+
+    def seen(self, frame: int) -> list[int]:
+        return [int(e) for e in np.flatnonzero((self.born <= frame) & (frame < self.dies))]
 
     def path(self, edge: int, places: NDArray[Any]) -> NDArray[Any]:
         """The edge's centre line (k, 2) in px, a point every `STEP_PX`."""
         a, b = places[self.edges[edge]]
-        inner = a + np.array([[0.25], [0.5], [0.75]]) * (b - a) + self.bends[edge]
+        bends = self.bends[edge]
+        if self.living is not None and edge in self.living.meetings:  # a tubule that shortens straightens
+            whole = np.linalg.norm(np.subtract(*self.vertices[self.edges[edge]]))
+            bends = bends * min(1.0, float(np.linalg.norm(b - a) / whole))
+        inner = a + np.array([[0.25], [0.5], [0.75]]) * (b - a) + bends
         knots = np.vstack([a, inner, b])
         length = np.linalg.norm(np.diff(knots, axis=0), axis=1).sum()
         return np.asarray(_spline_basis(8 + 8 * int(1.05 * length / STEP_PX / 8)) @ knots)
+
+    def grown(self, edge: int, places: NDArray[Any], time_s: float) -> tuple[NDArray[Any], int, int, bool]:
+        """The part of an edge that is there, the vertices it runs from and to, and whether it ends in a free tip."""
+        path, (a, b) = self.path(edge, places), self.edges[edge]
+        if self.living is None or edge not in self.living.spells:
+            return path, int(a), int(b), False
+        if self.living.from_second[edge]:
+            path, a, b = path[::-1], b, a
+        along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+        length = self.living.grown(edge, float(along[-1]), time_s)
+        if length >= along[-1]:
+            return path, int(a), int(b), False
+        return path[along <= length], int(a), int(b), True
 
 
 def er_movie(
@@ -89,12 +115,25 @@ def er_movie(
     remodelling: float = 0.0,
     sheet: bool = True,
     sbt: bool = True,
+    static: bool = False,
+    lifetime_s: float = 0.0,
+    tip_speed_um_per_s: float = 0.0,
+    meetings: float = 0.0,
+    step_px: float = 0.0,
+    least_tubule_px: float = 0.0,
 ) -> MoviePhantom:
     """Draw one movie.
 
     `seeds_per_um2` is the density of Voronoi points; `drift_px` the amplitude of the junctions' smooth motion (periods
     of 20 to 60 s); `remodelling` the share of tubules that appear or vanish during the movie; `sheet` and `sbt` add
     those classes. The noise is scaled so that E[S^2] / E[N^2] over the movie is `snr`; `inf` gives no noise.
+
+    In time: `static` shows the first frame's scene throughout, with fresh noise. With `lifetime_s` the share
+    `remodelling` of the tubules comes and goes again and again, their lives exponential with that mean; each has its
+    junctions for itself, so about a fifth is the most there can be. `tip_speed_um_per_s` lets them grow out of one
+    junction and retract into it at that speed (0: at once). `meetings` is the share of tubules that shorten until
+    their two junctions are one, for a while. `step_px` is the mean distance that a junction wanders from frame to
+    frame. `least_tubule_px` joins the ends of shorter tubules, pair by pair, before anything else: four-way junctions.
     Raises ValueError for arguments that give no picture.
     """
     if frames < 1 or len(shape_yx) != 2 or min(shape_yx) < 32:
@@ -108,26 +147,60 @@ def er_movie(
     }.items():
         if not value > 0:
             raise ValueError(f"{name} is {value}: give a positive number")
-    if not 0 <= remodelling <= 1:
-        raise ValueError(f"remodelling is {remodelling}: give a share between 0 and 1")
+    for name, value in {"remodelling": remodelling, "meetings": meetings}.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}: give a share between 0 and 1")
+    for name, value in {
+        "lifetime_s": lifetime_s,
+        "tip_speed_um_per_s": tip_speed_um_per_s,
+        "step_px": step_px,
+        "least_tubule_px": least_tubule_px,
+    }.items():
+        if not 0 <= value < np.inf:
+            raise ValueError(f"{name} is {value}: give 0 or a positive number")
     rng = np.random.default_rng([seed, 11])
     shape = np.asarray(shape_yx, float)
-    network = _network(shape, seeds_per_um2 * pixel_size_um**2, frames, drift_px, remodelling, rng)
+    one_off = 0.0 if lifetime_s else remodelling
+    network = _network(shape, seeds_per_um2 * pixel_size_um**2, frames, drift_px, one_off, rng)
     dense = _network(shape, 5.5 * seeds_per_um2 * pixel_size_um**2, frames, 0.4 * drift_px, 0.0, rng)
     sheet_rim, patch = _sheet_shape(shape, rng)
     texture = gaussian_filter(rng.normal(size=tuple(shape_yx)), 6)
     texture = 1.0 + 0.12 * texture / texture.std()
+    if least_tubule_px:
+        vertices, ends, kept = contracted(network.vertices, network.edges, least_tubule_px)
+        parts = {k: getattr(network, k)[kept] for k in ("bends", "brightness", "born", "dies")}
+        network = replace(network, vertices=vertices, edges=ends, **parts)
+    if lifetime_s or meetings or step_px:
+        living = draw_living(
+            network.vertices,
+            network.edges,
+            frames,
+            frame_interval_s,
+            np.random.default_rng([seed, 13]),
+            mortal_share=remodelling,
+            lifetime_s=lifetime_s,
+            speed_px_per_s=tip_speed_um_per_s / pixel_size_um,
+            meeting_share=meetings,
+            step_px=step_px,
+        )
+        network = replace(network, living=living)
 
     signals, classes, nodes, edges = [], [], [], []
     for frame in range(frames):
+        if static and frame:
+            signals.append(signals[0])
+            classes.append(classes[0])
+            nodes.append(nodes[0].assign(frame=frame))
+            edges.append(edges[0].assign(frame=frame))
+            continue
         time_s = frame * frame_interval_s
         whole, over = sheet_rim(time_s) if sheet else (np.full(shape_yx, -1.0),) * 2
         region = np.minimum(patch(time_s), whole + 6.0) if sheet and sbt else np.full(shape_yx, -1.0)
         node_rows, edge_rows, drawn = _graph(network, frame, time_s, np.maximum(whole, region), pixel_size_um)
         nodes.append(node_rows)
         edges.append(edge_rows)
-        lines = _distance_to_lines(drawn, shape_yx, tubule_width_px)
-        matrix = _distance_to_lines(_lines_inside(dense, frame, time_s, region), shape_yx, tubule_width_px)
+        lines = distance_to_lines(drawn, shape_yx, tubule_width_px)
+        matrix = distance_to_lines(_lines_inside(dense, frame, time_s, region), shape_yx, tubule_width_px)
         tubule = np.clip(0.5 + tubule_width_px / 2 - lines[0], 0, 1) * lines[1]
         flat = np.clip(over + 0.5, 0, 1)
         woven = np.clip(0.5 + 0.43 * tubule_width_px - matrix[0], 0, 1) * np.clip(region + 0.5, 0, 1)
@@ -244,16 +317,18 @@ def _graph(
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[tuple[NDArray[Any], float]]]:
     """The tubules seen in one frame: outside the sheet (`covered` > 0) and in the picture, cut where they leave."""
     limit = np.array(covered.shape) - 1.0
-    places = network.at(time_s)
+    places = network.at(frame, time_s)
     nodes: dict[int, tuple[float, float, str]] = {}
     rows, lines = [], []
     ends_from = len(network.vertices)
-    for edge in np.flatnonzero((network.born <= frame) & (frame < network.dies)).tolist():
-        a, b = network.edges[edge]
-        corners = places[[a, b]]
+    tips_from = ends_from + 16 * len(network.edges)
+    for edge in network.seen(frame):
+        corners = places[network.edges[edge]]
         if (corners.max(axis=0) < -8).any() or (corners.min(axis=0) > limit + 8).any():
             continue
-        path = network.path(edge, places)
+        path, a, b, free_tip = network.grown(edge, places, time_s)
+        if len(path) < 2:
+            continue
         framed = np.all((path >= 0) & (path <= limit), axis=1)
         free = framed & (map_coordinates(covered, path.T, order=1, mode="nearest") <= 0)
         lines.append((path[free | ~framed], float(network.brightness[edge])))
@@ -267,6 +342,8 @@ def _graph(
                 beyond = at if whole else at + (-1 if side == 0 else 1)
                 name = int(vertex) if whole else ends_from + int(edge) * 16 + 2 * min(part, 7) + side
                 kind = "junction" if whole else "sheet" if framed[beyond] else "border"
+                if whole and side == 1 and free_tip:
+                    name = tips_from + edge
                 nodes[name] = (float(path[at, 0]), float(path[at, 1]), kind)
                 ids.append(name)
             line = path[start:stop]
@@ -302,36 +379,10 @@ def _lines_inside(
         return []
     ys, xs = np.nonzero(region > -4)
     low, high = np.array([ys.min(), xs.min()]) - 12, np.array([ys.max(), xs.max()]) + 12
-    places = network.at(time_s)
+    places = network.at(frame, time_s)
     lines = []
     for edge in range(len(network.edges)):
         corners = places[network.edges[edge]]
         if (corners.max(axis=0) >= low).all() and (corners.min(axis=0) <= high).all():
             lines.append((network.path(edge, places), float(network.brightness[edge])))
     return lines
-
-
-def _distance_to_lines(
-    lines: list[tuple[NDArray[Any], float]], shape_yx: tuple[int, int], width_px: float
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Distance in px (exact up to half the width + 1) from each pixel to the nearest line; that line's brightness."""
-    reach = int(np.ceil(width_px / 2 + 1.0))
-    size = np.array(shape_yx) + 2 * reach
-    distance = np.full(int(np.prod(size)), float(reach))
-    glow = np.ones(distance.shape)
-    if lines:
-        points = np.concatenate([p for p, _ in lines])
-        bright = np.concatenate([np.full(len(p), g) for p, g in lines])
-        base = np.rint(points).astype(int)
-        inside = ((base >= 0) & (base < shape_yx)).all(axis=1)
-        points, bright, base = points[inside], bright[inside], base[inside]
-        for dy in range(-reach, reach + 1):
-            for dx in range(-reach, reach + 1):
-                at = base + np.array([dy, dx])
-                d = np.hypot(*(at - points).T)
-                flat = (at[:, 0] + reach) * size[1] + at[:, 1] + reach
-                np.minimum.at(distance, flat, d)
-                if abs(dy) <= 2 and abs(dx) <= 2:
-                    glow[flat] = bright
-    crop = (slice(reach, -reach), slice(reach, -reach))
-    return distance.reshape(size)[crop], glow.reshape(size)[crop]
