@@ -7,12 +7,16 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import fields
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cisterna.eres.components import LabelledBlock, Merged
+from cisterna.eres.pieces import Numbered, Outline, SplitPart
 from cisterna.eres.sums import ObjectSums
+
+T = TypeVar("T")
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -62,6 +66,64 @@ def labelled_from_npz(data: bytes) -> LabelledBlock:
         return LabelledBlock(sums, arrays["shell_index"], arrays["shell_label"])  # type: ignore[arg-type]
     except KeyError as error:
         raise PartUnreadable(f"a labelled block lacks the array {error}") from error
+
+
+def split_to_npz(part: SplitPart) -> bytes:
+    """What one block cut."""
+    return to_npz(_flat(part, "pieces"))
+
+
+def split_from_npz(data: bytes) -> SplitPart:
+    """Inverse of :func:`split_to_npz`."""
+    return _deep(SplitPart, "pieces", data)
+
+
+def sums_to_npz(sums: ObjectSums) -> bytes:
+    """The sums of merged components, for the numbering."""
+    return to_npz(sums.arrays())
+
+
+def sums_from_npz(data: bytes) -> ObjectSums:
+    """Inverse of :func:`sums_to_npz`."""
+    return _shallow(ObjectSums, from_npz(data))
+
+
+def outline_to_npz(outline: Outline) -> bytes:
+    """Where merged components lie, for the blocks that split them."""
+    return to_npz({f.name: getattr(outline, f.name) for f in fields(Outline)})
+
+
+def outline_from_npz(data: bytes) -> Outline:
+    """Inverse of :func:`outline_to_npz`."""
+    return _shallow(Outline, from_npz(data))
+
+
+def numbered_to_npz(numbered: Numbered) -> bytes:
+    """Final ids of components and pieces, without the sums (which stand in the table of objects)."""
+    return to_npz({f.name: getattr(numbered, f.name) for f in fields(Numbered) if f.name != "sums"})
+
+
+def numbered_from_npz(data: bytes) -> Numbered:
+    """Inverse of :func:`numbered_to_npz`; the sums are empty."""
+    return _shallow(Numbered, {"sums": ObjectSums.empty(), **from_npz(data)})
+
+
+def _flat(part: Any, inner: str) -> dict[str, NDArray[np.generic]]:
+    own = {f.name: getattr(part, f.name) for f in fields(part) if f.name != inner}
+    return {**own, **{f"{inner}.{k}": v for k, v in getattr(part, inner).arrays().items()}}
+
+
+def _deep(kind: type[T], inner: str, data: bytes) -> T:
+    arrays = from_npz(data)
+    sums = {k.removeprefix(f"{inner}."): v for k, v in arrays.items() if k.startswith(f"{inner}.")}
+    return _shallow(kind, {**arrays, inner: _shallow(ObjectSums, sums)})
+
+
+def _shallow(kind: type[T], values: Mapping[str, Any]) -> T:
+    try:
+        return kind(**{f.name: values[f.name] for f in fields(kind)})  # type: ignore[arg-type]
+    except KeyError as error:
+        raise PartUnreadable(f"a part ({kind.__name__}) lacks the array {error}") from error
 
 
 def mapping_to_npz(merged: Merged) -> bytes:

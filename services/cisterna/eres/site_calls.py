@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cisterna.chunks import Box
 from cisterna.eres.distances import Distances, Pairs, least_pairs, measure_block, measure_regions
 from cisterna.eres.parts import from_npz, part_path, to_npz
+from cisterna.eres.requests import box_of, check_halo, same_box, voxel_size_of
 from cisterna.eres.rules import Rules
 from cisterna.eres.sites import Sites, classify, region_members
 from cisterna.rpc.server import Worker
@@ -196,38 +197,6 @@ class SiteCalls:
         voxels: int = 0,
     ) -> Any:
         return self.worker.tasks.run(context, task, STAGE_VERSIONS[stage], read, compute, write, voxels=voxels)
-
-
-def box_of(ref: common_pb2.ChunkRef) -> Box:
-    """The box of a chunk of a volume; ValueError where it has not three axes."""
-    box = Box(tuple(ref.box.offset), tuple(ref.box.shape))
-    if box.ndim != 3:
-        raise ValueError(f"{ref.array.path}: a block of a volume has axes z,y,x; the request's box has {box.ndim}")
-    return box
-
-
-def same_box(ref: common_pb2.ChunkRef, box: Box) -> common_pb2.ChunkRef:
-    """The chunk, if it has this box; ValueError otherwise."""
-    if box_of(ref) != box:
-        raise ValueError(f"{ref.array.path}: all classes of one task need one box, got {box_of(ref)} and {box}")
-    return ref
-
-
-def check_halo(ref: common_pb2.ChunkRef, need: tuple[int, ...], reach_nm: float) -> None:
-    """ValueError where the halo that was planned is below what the rules need."""
-    halo = tuple(ref.halo) or (0, 0, 0)
-    if any(h < n for h, n in zip(halo, need, strict=True)):
-        raise ValueError(
-            f"halo {halo} is below {need}: the rules measure up to {reach_nm:g} nm; plan the stage with that reach"
-        )
-
-
-def voxel_size_of(values: Any) -> tuple[float, float, float]:
-    """Three positive lengths in nm of a request, or ValueError."""
-    size = tuple(float(v) for v in values)
-    if len(size) != 3 or not all(np.isfinite(v) and v > 0 for v in size):
-        raise ValueError(f"voxel_size_nm = {size}: give three positive lengths in nm, z, y, x")
-    return size[0], size[1], size[2]
 
 
 def _pairs_from_npz(data: bytes) -> Pairs:
