@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TraceFramesRequest(_message.Message):
-    __slots__ = ("task", "classes", "confidence", "raw", "parts", "pixel_size_um", "frame_interval_s", "tracing_json")
+    __slots__ = ("task", "classes", "confidence", "raw", "parts", "pixel_size_um", "frame_interval_s", "tracing_json", "cells", "figures_json")
     TASK_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,8 @@ class TraceFramesRequest(_message.Message):
     PIXEL_SIZE_UM_FIELD_NUMBER: _ClassVar[int]
     FRAME_INTERVAL_S_FIELD_NUMBER: _ClassVar[int]
     TRACING_JSON_FIELD_NUMBER: _ClassVar[int]
+    CELLS_FIELD_NUMBER: _ClassVar[int]
+    FIGURES_JSON_FIELD_NUMBER: _ClassVar[int]
     task: _common_pb2.TaskRef
     classes: _common_pb2.ChunkRef
     confidence: _common_pb2.ChunkRef
@@ -25,7 +27,9 @@ class TraceFramesRequest(_message.Message):
     pixel_size_um: _containers.RepeatedScalarFieldContainer[float]
     frame_interval_s: float
     tracing_json: str
-    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., classes: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., confidence: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., raw: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., pixel_size_um: _Optional[_Iterable[float]] = ..., frame_interval_s: _Optional[float] = ..., tracing_json: _Optional[str] = ...) -> None: ...
+    cells: _common_pb2.ChunkRef
+    figures_json: str
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., classes: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., confidence: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., raw: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., pixel_size_um: _Optional[_Iterable[float]] = ..., frame_interval_s: _Optional[float] = ..., tracing_json: _Optional[str] = ..., cells: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., figures_json: _Optional[str] = ...) -> None: ...
 
 class SummariseMovieRequest(_message.Message):
     __slots__ = ("task", "parts", "blocks", "output", "pixel_size_um", "frame_interval_s", "tracking_json")
