@@ -3,9 +3,14 @@
 import dataclasses
 import shutil
 
+import numpy as np
 import pytest
+from cisterna.report.build import build_report
+from cisterna.report.film import FilmFrame, Screen, panel_size, write_film
 from cisterna.report.movie import render_movie_report
 from cisterna.report.volume import render_volume_report
+from cisterna.store.objects import connect
+from cisterna.tables.networks import EDGES, NODES
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -81,12 +86,63 @@ def test_movie_report_prints(browser, tmp_path, make, movie):
     path.write_text(render_movie_report(make.movie_data(movie)), encoding="utf-8")
     page = open_page(browser, path, viewport={"width": 1280, "height": 900})
     assert page.locator("h1").inner_text() == "ER network"
-    assert page.locator("figure img").count() == 3 + 1 + 1 + 4 + 1
+    assert page.locator("figure img").count() >= 3 + 2 + 1 + 4 + 1
     rows = page.locator("table", has_text=f"All {len(movie.frames)} frames").locator("tbody tr")
     assert rows.count() == len(movie.frames)
     pdf = page.pdf(format="A4", print_background=True)
     assert pdf.startswith(b"%PDF")
     assert 3 <= pdf.count(b"/Type /Page\n") <= 14
+    page.close()
+
+
+PLAY = """async () => {
+  const film = document.querySelector("video");
+  if (film.readyState < 1) await new Promise(done => film.addEventListener("loadedmetadata", done));
+  film.currentTime = film.duration / 2;
+  await new Promise(done => film.addEventListener("seeked", done));
+  const copy = document.createElement("canvas");
+  copy.width = film.videoWidth; copy.height = film.videoHeight;
+  const pen = copy.getContext("2d");
+  pen.drawImage(film, 0, 0);
+  const middle = pen.getImageData(film.videoWidth / 2, film.videoHeight / 2, 1, 1).data;
+  await film.play();
+  const before = film.currentTime;
+  await new Promise(done => setTimeout(done, 300));
+  return {state: film.readyState, width: film.videoWidth, height: film.videoHeight, duration: film.duration,
+          error: film.error, moved: film.currentTime !== before, middle: [...middle]};
+}"""
+
+
+def test_the_film_in_a_report_plays(browser, tmp_path, make, movie):
+    """VP9 in MP4 inside the page: decoded, seekable, as long as it should be."""
+    store = connect("memory://")
+    path = tmp_path / "report.html"
+    path.write_bytes(build_report(store, make.put_movie_run(store, movie)))
+    page = open_page(browser, path, viewport={"width": 1280, "height": 900})
+    seen = page.evaluate(PLAY)
+    assert seen["error"] is None
+    assert seen["state"] >= 2
+    assert seen["moved"]
+    assert (seen["width"], seen["height"]) == tuple(
+        int(page.locator("video").get_attribute(n)) for n in ("width", "height")
+    )
+    assert seen["duration"] == pytest.approx(len(movie.raw) / 10, abs=0.02)
+    page.close()
+
+
+def test_a_film_of_one_frame_and_odd_size_plays(browser, tmp_path):
+    raw = np.full((65, 127), 200, np.uint16)
+    screen = Screen((6.5, 12.7), (0.1, 0.1), (0, 255), panel_size(raw.shape, (0.1, 0.1), 320))
+    frame = FilmFrame(0.0, raw, np.full(raw.shape, 2, np.uint8), NODES.frame(), EDGES.frame())
+    film = write_film(tmp_path / "film.mp4", screen, [frame], 1)
+    path = tmp_path / "page.html"
+    path.write_text('<video muted src="film.mp4"></video>')
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    assert page.evaluate(
+        "async () => { const v = document.querySelector('video'); if (v.readyState < 2) await new Promise(d => "
+        "v.addEventListener('loadeddata', d)); return [v.videoWidth, v.videoHeight, v.duration] }"
+    ) == [film.width_px, film.height_px, pytest.approx(0.1, abs=0.02)]
     page.close()
 
 

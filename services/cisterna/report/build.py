@@ -12,6 +12,8 @@ from cisterna.report.document import RunDocument, read_document, run_path
 from cisterna.report.levels import Pyramid, match_grid, read_pyramid, read_slice, read_small
 from cisterna.report.movie import MovieReportData, render_movie_report
 from cisterna.report.movie_figures import FrameView
+from cisterna.report.movie_source import report_film
+from cisterna.report.review_section import read_review_report
 from cisterna.report.tallies import finite
 from cisterna.report.volume import VolumeReportData, render_volume_report
 from cisterna.report.volume_figures import Plane
@@ -105,6 +107,7 @@ def read_volume(store: ObjectStore, run: RunDocument) -> VolumeReportData:
         voxel_size_nm=voxel,  # type: ignore[arg-type]
         objects=objects, sites=sites, links=links, planes=planes, er_projection=projection, er_volume_share=share,
         chance_near_er=chance, near_er_nm=near_er_nm, link_nm=float(rules["rules"].get("link_nm", 50.0)), remarks=notes,
+        review=read_review_report(store, run.run_id, sites),
     )  # fmt: skip
 
 
@@ -223,7 +226,8 @@ def read_movie(store: ObjectStore, run: RunDocument) -> MovieReportData:
             absent.append(f"classes of frame {frame}")
         views.append(FrameView(frame, frame * interval, picture.pixel_size, picture.pixels, found))
     frames, nodes, edges, junctions = (tables[t.name][0] for t in (FRAMES, NODES, EDGES, JUNCTIONS))
+    film = report_film(store, raw, classes, nodes, edges)
     return MovieReportData(
         run=with_absent(run, absent), shape=raw.levels[0].shape, pixel_size_um=raw.levels[0].scale[1:],  # type: ignore[arg-type]
-        frame_interval_s=interval, frames=frames, nodes=nodes, edges=edges, junctions=junctions, views=views,
+        frame_interval_s=interval, frames=frames, nodes=nodes, edges=edges, junctions=junctions, views=views, film=film,
     )  # fmt: skip

@@ -8,8 +8,10 @@ import pandas as pd
 
 from cisterna.report import movie_figures as figures
 from cisterna.report.canvas import PLATE_DPI, picture
+from cisterna.report.connectivity import component_figure
 from cisterna.report.document import RunDocument
 from cisterna.report.page import (
+    Clip,
     Grid,
     Page,
     Section,
@@ -51,6 +53,7 @@ class MovieReportData:
     snr_gate: float = figures.SNR_GATE
     facts: Mapping[str, str] = field(default_factory=dict)
     first_frames: int = FIRST_FRAMES
+    film: Clip | None = None
 
 
 def render_movie_report(data: MovieReportData) -> str:
@@ -140,12 +143,24 @@ def _views(data: MovieReportData) -> list[Section]:
         figures.network_figure(nodes, edges, first.size_um, first.pixel_um),
         f"Network of frame {first.frame} at true coordinates: {len(nodes)} nodes coloured by degree, {len(edges)} "
         f"edges.",
-        f"Frame {first.frame} at true coordinates, edges along their traced path.",
+        f"Frame {first.frame} at true coordinates, edges along their traced path, nodes by degree.",
+        PLATE_DPI,
+    )
+    parts = nodes["component"].nunique()
+    component = picture(
+        component_figure(nodes, edges, first.size_um, first.pixel_um),
+        f"Network of frame {first.frame} at true coordinates, coloured by connected component: {parts} components.",
+        f"The same network by connected component ({parts}), the largest blue.",
         PLATE_DPI,
     )
     return [
-        Section("Frames", pictures=pictures, keys=[*NETWORK_CLASSES[:0:-1], *DEGREES[1:]]),
-        Section("The network at true coordinates", pictures=[large]),
+        Section(
+            "Frames",
+            clips=[data.film] if data.film else [],
+            pictures=pictures,
+            keys=[*NETWORK_CLASSES[:0:-1], *DEGREES[1:]],
+        ),
+        Section("The network at true coordinates", pictures=[large, component]),
     ]
 
 

@@ -68,11 +68,8 @@ def draw_network(
 
     The tables count from the centre of the first pixel, so the picture begins half a pixel before zero.
     """
-    width, height = size_um
-    top, left = -pixel_um[0] / 2, -pixel_um[1] / 2
     axes.add_collection(LineCollection(edge_segments(edges), colors="#8b96a3", linewidths=0.9, zorder=1))
-    crowd = len(nodes) / max(width * height, 1e-9)
-    area = float(np.clip(9 / max(crowd, 0.05) ** 0.5, 3, 22))
+    area = node_area(len(nodes), size_um)
     degree = nodes["degree"].to_numpy(dtype=int)
     for index, swatch in enumerate(DEGREES):
         chosen = degree == index if index < 4 else degree > 3
@@ -86,6 +83,27 @@ def draw_network(
                 zorder=3,
                 label=f"{swatch.label} ({int(chosen.sum())})",
             )
+    dress_field(axes, nodes, edges, size_um, pixel_um)
+
+
+def node_area(count: int, size_um: tuple[float, float]) -> float:
+    """Area of a node's dot in square points: smaller where nodes are crowded."""
+    crowd = count / max(size_um[0] * size_um[1], 1e-9)
+    return float(np.clip(9 / max(crowd, 0.05) ** 0.5, 3, 22))
+
+
+def field_size(size_um: tuple[float, float]) -> tuple[float, float]:
+    """Size in inches of a figure that shows one field large, with its axes and a legend."""
+    width, height = size_um
+    return min(11.2, 8.4 * width / height + 0.7), min(10.5 * height / width, 8.4) + 0.9
+
+
+def dress_field(
+    axes: Axes, nodes: pd.DataFrame, edges: pd.DataFrame, size_um: tuple[float, float], pixel_um: tuple[float, float]
+) -> None:
+    """µm axes over the whole field, equal aspect, y downwards; says so where there is no network."""
+    width, height = size_um
+    top, left = -pixel_um[0] / 2, -pixel_um[1] / 2
     axes.set_xlim(left, left + width)
     axes.set_ylim(top + height, top)
     axes.set_aspect("equal")
@@ -122,8 +140,7 @@ def network_figure(
     nodes: pd.DataFrame, edges: pd.DataFrame, size_um: tuple[float, float], pixel_um: tuple[float, float]
 ) -> Figure:
     """The network of one frame alone, large, with the legend of degrees."""
-    width, height = size_um
-    figure = new_figure(min(11.2, 8.4 * width / height + 0.7), min(10.5 * height / width, 8.4) + 0.9)
+    figure = new_figure(*field_size(size_um))
     axes = figure.subplots()
     draw_network(axes, nodes, edges, size_um, pixel_um)
     if len(nodes):

@@ -1,5 +1,6 @@
 """The page around a report: template, number formats, and what both recipes share."""
 
+import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -85,12 +86,28 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class Clip:
+    """A short film inside the page, with the words that stand for it (`alt`) and under it (`caption`)."""
+
+    mp4: bytes
+    width_px: int
+    height_px: int
+    alt: str
+    caption: str = ""
+
+    @property
+    def data_uri(self) -> str:
+        return "data:video/mp4;base64," + base64.b64encode(self.mp4).decode("ascii")
+
+
+@dataclass(frozen=True)
 class Section:
-    """A titled part of the page: prose, tiles, pictures (full width or in two columns), tables."""
+    """A titled part of the page: prose, tiles, films, pictures (full width or in two columns), tables."""
 
     title: str
     text: Sequence[str] = ()
     tiles: Sequence[Tile] = ()
+    clips: Sequence[Clip] = ()
     pictures: Sequence[Any] = ()
     pairs: Sequence[Any] = ()
     grids: Sequence[Grid] = ()
@@ -100,7 +117,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything the template shows."""
+    """Everything the template shows. `thing` is what the page is about; without a state, none is shown."""
 
     title: str
     subject: str
@@ -109,6 +126,7 @@ class Page:
     warnings: Sequence[str]
     sections: Sequence[Section]
     facts: Sequence[tuple[str, str]] = field(default=())
+    thing: str = "run"
 
 
 @cache
