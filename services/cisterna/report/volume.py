@@ -20,6 +20,7 @@ from cisterna.report.page import (
     run_warnings,
 )
 from cisterna.report.palette import CCV, ER_OUTLINE, SITE_CLASSES, TUBULAR_CLASSES, VESICULAR_CLASSES
+from cisterna.report.review_section import ReviewReport, review_section
 from cisterna.report.tallies import class_counts, finite, median_and_spread, multiplicities
 
 FIRST_SITES = 30
@@ -51,6 +52,7 @@ class VolumeReportData:
     link_nm: float = 50.0
     remarks: Sequence[str] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+    review: ReviewReport | None = None
     first_sites: int = FIRST_SITES
 
 
@@ -67,6 +69,7 @@ def render_volume_report(data: VolumeReportData) -> str:
         _sizes(data),
         _links(data),
         _first_sites(data),
+        review_section(data.review, data.run.run_id, len(data.sites)),
         _limits(data),
     ]
     page = Page(
