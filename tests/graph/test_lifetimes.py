@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from cisterna.graph import TrackingParameters
-from cisterna.graph.lifetimes import kaplan_meier, median_lifetime_s, pair_points, track_junctions
+from cisterna.graph.lifetimes import track_junctions
+from cisterna.graph.linking import pair_points
+from cisterna.graph.survival import kaplan_meier, median_lifetime_s
 
 
 def sightings(rows: list[tuple[int, float, float, int]], kind: str = "junction") -> pd.DataFrame:

@@ -1,154 +1,162 @@
-"""Junctions through time: links from frame to frame, lifetimes, switches between three-way and multi-way.
+"""Junctions through time: who lives how long, in which state, and what happens to them.
 
 Lifetimes carry the noise of segmentation: a motionless network with fresh noise shows switches and deaths of its own
-(docs/graph.md), so compare them with such a floor.
+(docs/graph-dynamics.md), so every run measures that floor beside its lifetimes.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial import cKDTree
 
 from cisterna.graph.parameters import TrackingParameters
-from cisterna.graph.skeleton import groups
-from cisterna.tables.networks import JUNCTIONS
+from cisterna.graph.tracking import check_interval, follow, near_border
+from cisterna.tables.networks import EPISODES, JUNCTIONS
+
+MULTI_WAY = 4
+"""Least degree of a multi-way junction."""
+UNSEEN, BIRTH, DEATH, CHANGE = "unseen", "birth", "death", "change"
 
 
 def track_junctions(
-    nodes: pd.DataFrame, frames: int, frame_interval_s: float, parameters: TrackingParameters | None = None
+    nodes: pd.DataFrame,
+    frames: int,
+    frame_interval_s: float,
+    parameters: TrackingParameters | None = None,
+    field_um: tuple[float, float] | None = None,
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Follows junctions (kind `junction`) through the frames of a `nodes` table.
 
-    Between two frames the pairing with most links, then least squared displacement, is taken among pairs within
-    `max_displacement_um`. A junction may be unseen for `gap_frames` frames; an older sighting yields to a newer one.
+    Between two frames the assignment of `linking.pair_points` is taken among pairs within `max_displacement_um`. A
+    junction may be unseen for `gap_frames` frames; an older sighting yields to a newer one.
 
-    Returns the track of each row of `nodes` (0: none) and the junctions table. `lifetime_s` is the number of frames
-    from first to last sighting times the interval. A track is `censored` when it may have begun before the movie or
-    may go on after it, given the gap. `changes` counts switches between degree 3 and more. Raises ValueError for an
-    interval that is not positive.
+    Returns the track of each row of `nodes` (0: none) and the junctions table (see `junction_table`). `field_um` is
+    the position of the last pixel's centre (y, x): what begins or ends within `max_displacement_um` of the border may
+    have come from outside. Raises ValueError for an interval that is not positive.
     """
     parameters = parameters or TrackingParameters()
-    if not (math.isfinite(frame_interval_s) and frame_interval_s > 0):
-        raise ValueError(f"frame_interval_s = {frame_interval_s}: give the positive time between frames in seconds")
+    check_interval(frame_interval_s)
     rows = np.flatnonzero((nodes["kind"] == "junction").to_numpy())
-    frame_of = nodes["frame"].to_numpy(np.int64)
-    places = nodes[["y_um", "x_um"]].to_numpy(np.float64)
     track = np.zeros(len(nodes), np.int64)
-    by_frame = _split(rows, frame_of, frames)
-    last_row: dict[int, int] = {}
-    alive = np.zeros(0, np.int64)
-    born = 0
-    for frame, here in enumerate(by_frame):
-        alive = alive[[frame - int(frame_of[last_row[t]]) <= parameters.gap_frames + 1 for t in alive.tolist()]]
-        before = np.array([last_row[t] for t in alive.tolist()], np.int64)
-        age = frame - frame_of[before]
-        links = pair_points(places[before], places[here], parameters.max_displacement_um, age - 1)
-        track[here[links[:, 1]]] = alive[links[:, 0]]
-        new = here[track[here] == 0]
-        track[new] = np.arange(born + 1, born + 1 + len(new))
-        born += len(new)
-        for row in here.tolist():
-            last_row[int(track[row])] = row
-        alive = np.union1d(alive, track[here])
-    return track, _junctions(track[rows], nodes.iloc[rows], frames, frame_interval_s, parameters)
+    track[rows] = follow(
+        nodes[["y_um", "x_um"]].to_numpy(np.float64)[rows],
+        nodes["frame"].to_numpy(np.int64)[rows],
+        frames,
+        parameters.max_displacement_um,
+        parameters.gap_frames,
+    )
+    return track, junction_table(nodes.iloc[rows], track[rows], frames, frame_interval_s, parameters, field_um)
 
 
-def pair_points(before: np.ndarray, after: np.ndarray, reach: float, age: np.ndarray | None = None) -> np.ndarray:
-    """One-to-one pairs (k, 2) of points (n, d) and (m, d) within `reach`: most pairs, then least cost.
-
-    The cost of a pair is its squared distance over `reach`², plus `age` of the first point. Clusters of points that
-    can reach each other are solved on their own, so the work grows with the number of points.
-    """
-    if len(before) == 0 or len(after) == 0:
-        return np.zeros((0, 2), np.int64)
-    near = cKDTree(before).sparse_distance_matrix(cKDTree(after), reach, output_type="coo_matrix")
-    a, b = near.row.astype(np.int64), near.col.astype(np.int64)
-    cost = (near.data / reach) ** 2 + (age[a] if age is not None else 0)
-    count, label = groups(np.stack([a, len(before) + b], axis=1), len(before) + len(after))
-    of_pair = label[a]
-    order = np.argsort(of_pair, kind="stable")
-    bounds = np.searchsorted(of_pair[order], np.arange(count + 1))
-    found = []
-    for k in np.flatnonzero(np.diff(bounds)).tolist():
-        some = order[bounds[k] : bounds[k + 1]]
-        if len(some) == 1:
-            found.append((int(a[some[0]]), int(b[some[0]])))
-            continue
-        left, i = np.unique(a[some], return_inverse=True)
-        right, j = np.unique(b[some], return_inverse=True)
-        # A missing pair costs more than all others together, so the number of links comes first.
-        table = np.full((len(left), len(right)), 10.0 * (1 + len(some)) * (1 + float(cost[some].max())))
-        forbidden = table[0, 0]
-        table[i, j] = cost[some]
-        for p, q in zip(*linear_sum_assignment(table), strict=True):
-            if table[p, q] < forbidden:
-                found.append((int(left[p]), int(right[q])))
-    return np.array(sorted(found), np.int64).reshape(-1, 2)
+def ordered(nodes: pd.DataFrame, track: np.ndarray) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Sightings sorted by track and frame, and the first and last row of each track."""
+    seen = nodes.assign(track=track).sort_values(["track", "frame"], kind="stable", ignore_index=True)
+    new = np.flatnonzero(np.diff(seen["track"].to_numpy(), prepend=-1))
+    return seen, new, np.append(new[1:], len(seen)) - 1 if len(new) else new
 
 
-def kaplan_meier(lifetime_s: np.ndarray, censored: np.ndarray) -> pd.DataFrame:
-    """Survival of junctions with the censored ones counted as alive until last seen (Kaplan & Meier 1958).
-
-    Returns one row per distinct time of death: time_s, at_risk, deaths, survival (after the deaths). No deaths give
-    no rows: then survival is 1 throughout.
-    """
-    lifetime_s, censored = np.asarray(lifetime_s, np.float64), np.asarray(censored, bool)
-    if lifetime_s.shape != censored.shape:
-        raise ValueError(f"{lifetime_s.size} lifetimes and {censored.size} censoring flags: give one flag per lifetime")
-    times = np.unique(lifetime_s[~censored])
-    at_risk = np.array([(lifetime_s >= t).sum() for t in times], np.int64)
-    deaths = np.array([((lifetime_s == t) & ~censored).sum() for t in times], np.int64)
-    survival = np.cumprod(1 - deaths / np.maximum(at_risk, 1))
-    return pd.DataFrame({"time_s": times, "at_risk": at_risk, "deaths": deaths, "survival": survival})
-
-
-def median_lifetime_s(lifetime_s: np.ndarray, censored: np.ndarray) -> float:
-    """First time at which at most half survive by Kaplan–Meier; NaN when more than half outlive the movie."""
-    curve = kaplan_meier(lifetime_s, censored)
-    half = curve[curve["survival"] <= 0.5 + 1e-12]
-    return float(half["time_s"].iloc[0]) if len(half) else math.nan
+def begun_and_ended(
+    seen: pd.DataFrame,
+    first: np.ndarray,
+    last: np.ndarray,
+    frames: int,
+    reach_um: float,
+    gap: int,
+    field_um: tuple[float, float] | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether birth and death of each track fell into movie and field, given the gap that tracking closes."""
+    frame, places = seen["frame"].to_numpy(), seen[["y_um", "x_um"]].to_numpy(np.float64)
+    begun = (frame[first] > gap) & ~near_border(places[first], field_um, reach_um)
+    ended = (frame[last] < frames - 1 - gap) & ~near_border(places[last], field_um, reach_um)
+    return begun, ended
 
 
-def _split(rows: np.ndarray, frame_of: np.ndarray, frames: int) -> list[np.ndarray]:
-    order = rows[np.argsort(frame_of[rows], kind="stable")]
-    bounds = np.searchsorted(frame_of[order], np.arange(frames + 1))
-    return [order[bounds[f] : bounds[f + 1]] for f in range(frames)]
-
-
-def _junctions(
-    track: np.ndarray, rows: pd.DataFrame, frames: int, frame_interval_s: float, parameters: TrackingParameters
+def junction_table(
+    nodes: pd.DataFrame,
+    track: np.ndarray,
+    frames: int,
+    frame_interval_s: float,
+    parameters: TrackingParameters,
+    field_um: tuple[float, float] | None = None,
 ) -> pd.DataFrame:
-    seen = pd.DataFrame(
-        {
-            "junction_id": track,
-            "frame": rows["frame"].to_numpy(np.int64),
-            "degree": rows["degree"].to_numpy(np.int64),
-            "y_um": rows["y_um"].to_numpy(np.float64),
-            "x_um": rows["x_um"].to_numpy(np.float64),
-        }
-    ).sort_values(["junction_id", "frame"])
-    multi = (seen["degree"] > 3).to_numpy()
-    same = (seen["junction_id"].diff() == 0).to_numpy()
-    seen["changes"] = np.concatenate([[False], multi[1:] != multi[:-1]])[: len(seen)] & same
-    each = seen.groupby("junction_id")
-    first, last = each["frame"].min(), each["frame"].max()
-    gap = parameters.gap_frames
+    """The table `junctions` of sightings (rows of `nodes`) whose track is known.
+
+    `lifetime_s` is the number of frames from first to last sighting times the interval. `began` and `ended` are
+    `unseen` where birth or death may lie outside the movie (given the gap) or the field; either makes a track
+    `censored`. `changes` counts switches between degree 3 and more.
+    """
+    seen, first, last = ordered(nodes, track)
+    if not len(seen):
+        return JUNCTIONS.frame()
+    begun, ended = begun_and_ended(
+        seen, first, last, frames, parameters.max_displacement_um, parameters.gap_frames, field_um
+    )
+    frame, degree = seen["frame"].to_numpy(np.int64), seen["degree"].to_numpy(np.int64)
+    count = last - first + 1
+    multi = degree >= MULTI_WAY
+    switched = np.append(False, multi[1:] != multi[:-1])
+    switched[first] = False
+    places = seen[["y_um", "x_um"]].to_numpy(np.float64)
+    step = np.append(np.nan, np.linalg.norm(np.diff(places, axis=0), axis=1))
+    adjacent = np.append(False, np.diff(frame) == 1)
+    adjacent[first] = False
+    steps = np.add.reduceat(adjacent.astype(np.int64), first)
+    walked = np.add.reduceat(np.where(adjacent, step, 0.0), first)
     return JUNCTIONS.frame(
         pd.DataFrame(
             {
-                "junction_id": first.index.to_numpy(np.int64),
-                "first_frame": first.to_numpy(),
-                "last_frame": last.to_numpy(),
-                "lifetime_s": (last - first + 1).to_numpy() * frame_interval_s,
-                "censored": ((first <= gap) | (last >= frames - 1 - gap)).to_numpy(),
-                "mean_degree": each["degree"].mean().to_numpy(),
-                "y_um": each["y_um"].mean().to_numpy(),
-                "x_um": each["x_um"].mean().to_numpy(),
-                "changes": each["changes"].sum().to_numpy(),
+                "junction_id": seen["track"].to_numpy()[first],
+                "first_frame": frame[first],
+                "last_frame": frame[last],
+                "sightings": count,
+                "lifetime_s": (frame[last] - frame[first] + 1) * frame_interval_s,
+                "censored": ~(begun & ended),
+                "began": np.where(begun, BIRTH, UNSEEN),
+                "ended": np.where(ended, DEATH, UNSEEN),
+                "mean_degree": np.add.reduceat(degree, first) / count,
+                "y_um": np.add.reduceat(places[:, 0], first) / count,
+                "x_um": np.add.reduceat(places[:, 1], first) / count,
+                "mean_step_um": np.where(steps > 0, walked / np.maximum(steps, 1), np.nan),
+                "changes": np.add.reduceat(switched.astype(np.int64), first),
+            }
+        )
+    )
+
+
+def episode_table(
+    nodes: pd.DataFrame, track: np.ndarray, junctions: pd.DataFrame, frame_interval_s: float
+) -> pd.DataFrame:
+    """The times that each junction spends three-way and multi-way, one row an uninterrupted episode.
+
+    An episode lasts until the next one begins; frames in which the junction is unseen belong to the one before.
+    `began` and `ended` are `change`, or those of the junction.
+    """
+    seen = ordered(nodes, track)[0]
+    if not len(seen):
+        return EPISODES.frame()
+    frame, name = seen["frame"].to_numpy(np.int64), seen["track"].to_numpy()
+    multi = (seen["degree"] >= MULTI_WAY).to_numpy()
+    starts = np.append(True, (multi[1:] != multi[:-1]) | (name[1:] != name[:-1]))
+    start = np.flatnonzero(starts)
+    follows = np.append(name[start[1:]] == name[start[:-1]], False)  # another episode of the same junction comes next
+    opens = np.append(True, ~follows[:-1])
+    stop = np.append(start[1:], len(seen)) - 1
+    until = np.where(follows, frame[np.append(start[1:], start[-1])], frame[stop] + 1)
+    row = np.searchsorted(junctions["junction_id"].to_numpy(), name[start])
+    opened, closed = junctions["began"].to_numpy()[row], junctions["ended"].to_numpy()[row]
+    began, ended = np.where(opens, opened, CHANGE), np.where(follows, CHANGE, closed)
+    return EPISODES.frame(
+        pd.DataFrame(
+            {
+                "junction_id": name[start],
+                "episode": pd.Series(start).groupby(name[start]).cumcount().to_numpy() + 1,
+                "state": np.where(multi[start], "multi_way", "three_way"),
+                "first_frame": frame[start],
+                "last_frame": until - 1,
+                "duration_s": (until - frame[start]) * frame_interval_s,
+                "censored": (began == UNSEEN) | (ended == UNSEEN),
+                "began": began,
+                "ended": ended,
             }
         )
     )

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 import numpy as np
 
 from cisterna.chunks import Box
+from cisterna.graph.dynamics import Dynamics, measure_dynamics
 from cisterna.graph.frames import FrameTables, from_npz, join, to_npz, trace_frame
-from cisterna.graph.lifetimes import track_junctions
-from cisterna.graph.parameters import TracingParameters, TrackingParameters
+from cisterna.graph.parameters import FigureParameters, TracingParameters, TrackingParameters
+from cisterna.graph.static_scene import StaticScene, static_scene
 from cisterna.graph.tracing import pixel_spacing
 from cisterna.rpc.server import Worker, serve
 from cisterna.store import CorruptObject, Written, write_once
-from cisterna.store.arrays import read_box
-from cisterna.tables.networks import EDGES, FRAMES, JUNCTIONS, NODES
+from cisterna.store.arrays import read_box, write_block
+from cisterna.tables.networks import (
+    CELLS,
+    DYNAMICS,
+    EDGES,
+    EPISODES,
+    EVENTS,
+    FLOOR,
+    FLOOR_SCENE,
+    FLOOR_SURVIVAL,
+    FRAMES,
+    JUNCTIONS,
+    MULTI_WAY,
+    NODES,
+    SURVIVAL,
+    TIP_PHASES,
+    TIPS,
+)
 from cisterna.v1 import common_pb2, graph_pb2, graph_pb2_grpc
 
 STAGE_VERSION = 2
@@ -36,18 +55,28 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
         store = self.worker.store
         box = _box(request.classes)
 
-        def read() -> tuple[TracingParameters, list[np.ndarray]]:
+        def read() -> tuple[TracingParameters, FigureParameters, list[np.ndarray], np.ndarray | None]:
             parameters = TracingParameters.from_json(request.tracing_json)
+            wanted = FigureParameters.from_json(request.figures_json)
             pixel_spacing(list(request.pixel_size_um), 2)
             if box.ndim != 3:
                 raise ValueError(f"a block of frames has axes t,y,x; the request's box has {box.ndim}")
             chunks = (request.classes, request.confidence, request.raw)
             if any(_box(c) != box for c in chunks):
                 raise ValueError("classes, confidence and raw must be the same box of frames")
-            return parameters, [read_box(store, c.array.path, box) for c in chunks]
+            cells = None
+            if request.HasField("cells"):
+                cells = read_box(store, request.cells.array.path, _box(request.cells))
+                if len(cells) not in (1, box.shape[0]) or cells.shape[1:] != box.shape[1:]:
+                    raise ValueError(
+                        f"cells are {cells.shape}, the frames {box.shape}: give one label image, or one each"
+                    )
+            return parameters, wanted, [read_box(store, c.array.path, box) for c in chunks], cells
 
-        def compute(data: tuple[TracingParameters, list[np.ndarray]]) -> FrameTables:
-            parameters, (classes, confidence, raw) = data
+        def compute(
+            data: tuple[TracingParameters, FigureParameters, list[np.ndarray], np.ndarray | None],
+        ) -> FrameTables:
+            parameters, wanted, (classes, confidence, raw), cells = data
             spacing = list(request.pixel_size_um)
             return join(
                 [
@@ -59,6 +88,8 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
                         spacing,
                         request.frame_interval_s,
                         parameters,
+                        wanted,
+                        cells[min(t, len(cells) - 1)] if cells is not None else None,
                     )[1]
                     for t in range(box.shape[0])
                 ]
@@ -74,33 +105,99 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
         )
 
     def SummariseMovie(self, request: graph_pb2.SummariseMovieRequest, context: grpc.ServicerContext) -> Any:
-        store = self.worker.store
-
         def read() -> tuple[TrackingParameters, FrameTables]:
-            parameters = TrackingParameters.from_json(request.tracking_json)
-            if request.blocks < 1:
-                raise ValueError("blocks = 0: a movie has at least one block of frames")
-            return parameters, join([_part(store.get(p), p) for p in self._parts(request)])
+            return self._traced(request)
 
         def compute(data: tuple[TrackingParameters, FrameTables]) -> dict[str, bytes]:
-            parameters, tables = data
-            track, junctions = track_junctions(tables.nodes, len(tables.frames), request.frame_interval_s, parameters)
-            nodes = tables.nodes.assign(junction_id=track)
+            tables, found = data[1], self._dynamics(request, *data)
             return {
                 "frames": FRAMES.to_parquet_bytes(tables.frames),
-                "nodes": NODES.to_parquet_bytes(nodes),
+                "nodes": NODES.to_parquet_bytes(found.nodes),
                 "edges": EDGES.to_parquet_bytes(tables.edges),
-                "junctions": JUNCTIONS.to_parquet_bytes(junctions),
+                "cells": CELLS.to_parquet_bytes(tables.cells),
+                "multi_way": MULTI_WAY.to_parquet_bytes(tables.multi_way),
+                "junctions": JUNCTIONS.to_parquet_bytes(found.junctions),
+                "episodes": EPISODES.to_parquet_bytes(found.episodes),
+                "events": EVENTS.to_parquet_bytes(found.events),
+                "tips": TIPS.to_parquet_bytes(found.tips),
+                "tip_phases": TIP_PHASES.to_parquet_bytes(found.tip_phases),
+                "dynamics": DYNAMICS.to_parquet_bytes(found.dynamics),
+                "survival": SURVIVAL.to_parquet_bytes(found.survival),
             }
+
+        return self._write_tables(context, request, read, compute)
+
+    def SummariseFloor(self, request: graph_pb2.SummariseMovieRequest, context: grpc.ServicerContext) -> Any:
+        def read() -> tuple[TrackingParameters, FrameTables]:
+            return self._traced(request)
+
+        def compute(data: tuple[TrackingParameters, FrameTables]) -> dict[str, bytes]:
+            found = self._dynamics(request, *data)
+            return {
+                "floor": FLOOR.to_parquet_bytes(found.dynamics),
+                "floor_survival": FLOOR_SURVIVAL.to_parquet_bytes(found.survival),
+            }
+
+        return self._write_tables(context, request, read, compute)
+
+    def DrawStaticFrame(self, request: graph_pb2.DrawStaticFrameRequest, context: grpc.ServicerContext) -> Any:
+        store = self.worker.store
+        target = Box(tuple(request.scene_box.offset), tuple(request.scene_box.shape))
+
+        def read() -> tuple[np.ndarray, np.ndarray]:
+            source = _box(request.classes)
+            if source.ndim != 3 or source.shape[0] != 1 or _box(request.raw) != source:
+                raise ValueError("classes and raw must be the same one frame (t,y,x) of the movie")
+            return read_box(store, request.raw.array.path, source)[0], read_box(
+                store, request.classes.array.path, source
+            )[0]
+
+        def compute(data: tuple[np.ndarray, np.ndarray]) -> tuple[StaticScene, np.ndarray]:
+            scene = static_scene(*data)
+            return scene, scene.frame(target.offset[0])[None]
+
+        def write(drawn: tuple[StaticScene, np.ndarray]) -> tuple[list[Written], Figures]:
+            scene, frame = drawn
+            written = [write_block(store, request.scene.path, target, frame)]
+            row = scene.row(_box(request.classes).offset[0], request.frames)
+            if target.offset[0] == 0:
+                path = f"{request.output.path}/floor_scene.parquet"
+                written.append(write_once(store, path, FLOOR_SCENE.to_parquet_bytes(FLOOR_SCENE.frame([row]))))
+            return written, {k: float(v) for k, v in row.items() if isinstance(v, int | float)}
+
+        return self.worker.tasks.run(
+            context, request.task, STAGE_VERSION, read=read, compute=compute, write=write, voxels=target.size
+        )
+
+    def _traced(self, request: graph_pb2.SummariseMovieRequest) -> tuple[TrackingParameters, FrameTables]:
+        parameters = TrackingParameters.from_json(request.tracking_json)
+        if request.blocks < 1:
+            raise ValueError("blocks = 0: a movie has at least one block of frames")
+        parts = [part_path(request.parts.path, block) for block in range(request.blocks)]
+        return parameters, join([_part(self.worker.store.get(p), p) for p in parts])
+
+    @staticmethod
+    def _dynamics(
+        request: graph_pb2.SummariseMovieRequest, parameters: TrackingParameters, tables: FrameTables
+    ) -> Dynamics:
+        y_um, x_um = request.field_um or (math.inf, math.inf)
+        return measure_dynamics(
+            tables.nodes, tables.edges, len(tables.frames), request.frame_interval_s, parameters, (y_um, x_um)
+        )
+
+    def _write_tables(
+        self,
+        context: grpc.ServicerContext,
+        request: graph_pb2.SummariseMovieRequest,
+        read: Callable[[], tuple[TrackingParameters, FrameTables]],
+        compute: Callable[[tuple[TrackingParameters, FrameTables]], dict[str, bytes]],
+    ) -> Any:
+        store = self.worker.store
 
         def write(files: dict[str, bytes]) -> list[Written]:
             return [write_once(store, f"{request.output.path}/{name}.parquet", data) for name, data in files.items()]
 
         return self.worker.tasks.run(context, request.task, STAGE_VERSION, read=read, compute=compute, write=write)
-
-    @staticmethod
-    def _parts(request: graph_pb2.SummariseMovieRequest) -> list[str]:
-        return [part_path(request.parts.path, block) for block in range(request.blocks)]
 
 
 def _box(chunk: common_pb2.ChunkRef) -> Box:

@@ -83,7 +83,9 @@ def draw_living(
     order = rng.permutation(len(edges))
     taken = np.zeros(len(vertices), bool)
     duration_s = frames * frame_interval_s
-    spells, from_second, meetings = {}, {}, {}
+    spells: dict[int, NDArray[np.float64]] = {}
+    meetings: dict[int, NDArray[np.float64]] = {}
+    from_second: dict[int, bool] = {}
     wanted = round(mortal_share * len(edges)) if lifetime_s else 0
     least, least_away = LEAST_LIFE_FRAMES * frame_interval_s, LEAST_ABSENCE_FRAMES * frame_interval_s
     for edge in order.tolist():
@@ -141,8 +143,8 @@ def contracted(
     """Edges shorter than `least_px` are taken out and their ends made one: four-way junctions are planted so.
 
     Shortest first, and no junction twice: where more than four meet, tubules run side by side and no picture shows
-    where. Returns the vertices (joined ones at their mean place), the ends of the edges that are left, and which rows of
-    `edges` these are.
+    where. Returns the vertices (joined ones at their mean place), the ends of the edges that are left, and which rows
+    of `edges` these are.
     """
     stands, taken = np.arange(len(vertices)), np.zeros(len(vertices), bool)
     length = np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)

@@ -185,7 +185,10 @@ def er_movie(
         )
         network = replace(network, living=living)
 
-    signals, classes, nodes, edges = [], [], [], []
+    signals: list[NDArray[Any]] = []
+    classes: list[NDArray[Any]] = []
+    nodes: list[pd.DataFrame] = []
+    edges: list[pd.DataFrame] = []
     for frame in range(frames):
         if static and frame:
             signals.append(signals[0])

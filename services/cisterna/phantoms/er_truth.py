@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -32,13 +33,14 @@ def shown_network(movie: MoviePhantom, merge_px: float | None = None) -> tuple[p
     links = csr_matrix((np.ones(short.sum()), (a[short], b[short])), (len(nodes), len(nodes)))
     count, group = connected_components(links, directed=False)
     degree = np.bincount(group[a[~short]], minlength=count) + np.bincount(group[b[~short]], minlength=count)
+    names = nodes["node_id"].to_numpy(np.int64)
     planted = (nodes["kind"] == "junction").to_numpy()
     frame = np.zeros(count, np.int64)
     frame[group] = nodes["frame"].to_numpy(np.int64)
     members: list[frozenset[int]] = [frozenset()] * count
     tips: list[int] = [-1] * count
     for row in np.flatnonzero(planted | (nodes["kind"] == "tip").to_numpy()).tolist():
-        g, name = int(group[row]), int(nodes["node_id"].iat[row])
+        g, name = int(group[row]), int(names[row])
         if planted[row]:
             members[g] |= {name}
         else:
@@ -133,7 +135,7 @@ def score_links(found: pd.DataFrame, shown: pd.DataFrame, tolerance_um: float) -
             adjacent += bool(frame[i + 1] == frame[i] + 1)
     seen = np.isin(np.arange(len(shown)), stands)
     true = detected = 0
-    for before, after in zip(true_rows, true_rows[1:], strict=False):
+    for before, after in pairwise(true_rows):
         true += _continued([members[r] for r in before], [members[r] for r in after])
         detected += _continued([members[r] for r in before if seen[r]], [members[r] for r in after if seen[r]])
     return LinkScore(total, correct, adjacent, true, detected)

@@ -25,17 +25,19 @@ _sym_db = _symbol_database.Default()
 from cisterna.v1 import common_pb2 as cisterna_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63isterna/v1/graph.proto\x12\x0b\x63isterna.v1\x1a\x18\x63isterna/v1/common.proto\"\xd8\x02\n\x12TraceFramesRequest\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.cisterna.v1.TaskRef\x12&\n\x07\x63lasses\x18\x02 \x01(\x0b\x32\x15.cisterna.v1.ChunkRef\x12)\n\nconfidence\x18\x03 \x01(\x0b\x32\x15.cisterna.v1.ChunkRef\x12\"\n\x03raw\x18\x04 \x01(\x0b\x32\x15.cisterna.v1.ChunkRef\x12$\n\x05parts\x18\x05 \x01(\x0b\x32\x15.cisterna.v1.ArrayRef\x12\x15\n\rpixel_size_um\x18\x06 \x03(\x01\x12\x18\n\x10\x66rame_interval_s\x18\x07 \x01(\x01\x12\x14\n\x0ctracing_json\x18\x08 \x01(\t\x12$\n\x05\x63\x65lls\x18\t \x01(\x0b\x32\x15.cisterna.v1.ChunkRef\x12\x14\n\x0c\x66igures_json\x18\n \x01(\t\"\xe0\x01\n\x15SummariseMovieRequest\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.cisterna.v1.TaskRef\x12$\n\x05parts\x18\x02 \x01(\x0b\x32\x15.cisterna.v1.ArrayRef\x12\x0e\n\x06\x62locks\x18\x03 \x01(\x04\x12%\n\x06output\x18\x04 \x01(\x0b\x32\x15.cisterna.v1.ArrayRef\x12\x15\n\rpixel_size_um\x18\x05 \x03(\x01\x12\x18\n\x10\x66rame_interval_s\x18\x06 \x01(\x01\x12\x15\n\rtracking_json\x18\x07 \x01(\t2\xa4\x01\n\x0cGraphService\x12\x46\n\x0bTraceFrames\x12\x1f.cisterna.v1.TraceFramesRequest\x1a\x16.cisterna.v1.TaskReply\x12L\n\x0eSummariseMovie\x12\".cisterna.v1.SummariseMovieRequest\x1a\x16.cisterna.v1.TaskReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63isterna/v1/graph.proto\x12\x0b\x63isterna.v1\x1a\x18\x63isterna/v1/common.proto\"\x8a\x02\n\x16\x44rawStaticFrameRequest\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.cisterna.v1.TaskRef\x12&\n\x07\x63lasses\x18\x02 \x01(\x0b\x32\x15.cisterna.v1.ChunkRef\x12\"\n\x03raw\x18\x03 \x01(\x0b\x32\x15.cisterna.v1.ChunkRef\x12$\n\x05scene\x18\x04 \x01(\x0b\x32\x15.cisterna.v1.ArrayRef\x12#\n\tscene_box\x18\x05 \x01(\x0b\x32\x10.cisterna.v1.Box\x12\x0e\n\x06\x66rames\x18\x06 \x01(\r\x12%\n\x06output\x18\x07 \x01(\x0b\x32\x15.cisterna.v1.ArrayRef\"\xd8\x02\n\x12TraceFramesRequest\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.cisterna.v1.TaskRef\x12&\n\x07\x63lasses\x18\x02 \x01(\x0b\x32\x15.cisterna.v1.ChunkRef\x12)\n\nconfidence\x18\x03 \x01(\x0b\x32\x15.cisterna.v1.ChunkRef\x12\"\n\x03raw\x18\x04 \x01(\x0b\x32\x15.cisterna.v1.ChunkRef\x12$\n\x05parts\x18\x05 \x01(\x0b\x32\x15.cisterna.v1.ArrayRef\x12\x15\n\rpixel_size_um\x18\x06 \x03(\x01\x12\x18\n\x10\x66rame_interval_s\x18\x07 \x01(\x01\x12\x14\n\x0ctracing_json\x18\x08 \x01(\t\x12$\n\x05\x63\x65lls\x18\t \x01(\x0b\x32\x15.cisterna.v1.ChunkRef\x12\x14\n\x0c\x66igures_json\x18\n \x01(\t\"\xf2\x01\n\x15SummariseMovieRequest\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.cisterna.v1.TaskRef\x12$\n\x05parts\x18\x02 \x01(\x0b\x32\x15.cisterna.v1.ArrayRef\x12\x0e\n\x06\x62locks\x18\x03 \x01(\x04\x12%\n\x06output\x18\x04 \x01(\x0b\x32\x15.cisterna.v1.ArrayRef\x12\x15\n\rpixel_size_um\x18\x05 \x03(\x01\x12\x18\n\x10\x66rame_interval_s\x18\x06 \x01(\x01\x12\x15\n\rtracking_json\x18\x07 \x01(\t\x12\x10\n\x08\x66ield_um\x18\x08 \x03(\x01\x32\xc2\x02\n\x0cGraphService\x12\x46\n\x0bTraceFrames\x12\x1f.cisterna.v1.TraceFramesRequest\x1a\x16.cisterna.v1.TaskReply\x12L\n\x0eSummariseMovie\x12\".cisterna.v1.SummariseMovieRequest\x1a\x16.cisterna.v1.TaskReply\x12N\n\x0f\x44rawStaticFrame\x12#.cisterna.v1.DrawStaticFrameRequest\x1a\x16.cisterna.v1.TaskReply\x12L\n\x0eSummariseFloor\x12\".cisterna.v1.SummariseMovieRequest\x1a\x16.cisterna.v1.TaskReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cisterna.v1.graph_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRACEFRAMESREQUEST']._serialized_start=67
-  _globals['_TRACEFRAMESREQUEST']._serialized_end=411
-  _globals['_SUMMARISEMOVIEREQUEST']._serialized_start=414
-  _globals['_SUMMARISEMOVIEREQUEST']._serialized_end=638
-  _globals['_GRAPHSERVICE']._serialized_start=641
-  _globals['_GRAPHSERVICE']._serialized_end=805
+  _globals['_DRAWSTATICFRAMEREQUEST']._serialized_start=67
+  _globals['_DRAWSTATICFRAMEREQUEST']._serialized_end=333
+  _globals['_TRACEFRAMESREQUEST']._serialized_start=336
+  _globals['_TRACEFRAMESREQUEST']._serialized_end=680
+  _globals['_SUMMARISEMOVIEREQUEST']._serialized_start=683
+  _globals['_SUMMARISEMOVIEREQUEST']._serialized_end=925
+  _globals['_GRAPHSERVICE']._serialized_start=928
+  _globals['_GRAPHSERVICE']._serialized_end=1250
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,24 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class DrawStaticFrameRequest(_message.Message):
+    __slots__ = ("task", "classes", "raw", "scene", "scene_box", "frames", "output")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    RAW_FIELD_NUMBER: _ClassVar[int]
+    SCENE_FIELD_NUMBER: _ClassVar[int]
+    SCENE_BOX_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    task: _common_pb2.TaskRef
+    classes: _common_pb2.ChunkRef
+    raw: _common_pb2.ChunkRef
+    scene: _common_pb2.ArrayRef
+    scene_box: _common_pb2.Box
+    frames: int
+    output: _common_pb2.ArrayRef
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., classes: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., raw: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., scene: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., scene_box: _Optional[_Union[_common_pb2.Box, _Mapping]] = ..., frames: _Optional[int] = ..., output: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ...) -> None: ...
+
 class TraceFramesRequest(_message.Message):
     __slots__ = ("task", "classes", "confidence", "raw", "parts", "pixel_size_um", "frame_interval_s", "tracing_json", "cells", "figures_json")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -32,7 +50,7 @@ class TraceFramesRequest(_message.Message):
     def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., classes: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., confidence: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., raw: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., pixel_size_um: _Optional[_Iterable[float]] = ..., frame_interval_s: _Optional[float] = ..., tracing_json: _Optional[str] = ..., cells: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., figures_json: _Optional[str] = ...) -> None: ...
 
 class SummariseMovieRequest(_message.Message):
-    __slots__ = ("task", "parts", "blocks", "output", "pixel_size_um", "frame_interval_s", "tracking_json")
+    __slots__ = ("task", "parts", "blocks", "output", "pixel_size_um", "frame_interval_s", "tracking_json", "field_um")
     TASK_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +58,7 @@ class SummariseMovieRequest(_message.Message):
     PIXEL_SIZE_UM_FIELD_NUMBER: _ClassVar[int]
     FRAME_INTERVAL_S_FIELD_NUMBER: _ClassVar[int]
     TRACKING_JSON_FIELD_NUMBER: _ClassVar[int]
+    FIELD_UM_FIELD_NUMBER: _ClassVar[int]
     task: _common_pb2.TaskRef
     parts: _common_pb2.ArrayRef
     blocks: int
@@ -47,4 +66,5 @@ class SummariseMovieRequest(_message.Message):
     pixel_size_um: _containers.RepeatedScalarFieldContainer[float]
     frame_interval_s: float
     tracking_json: str
-    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., blocks: _Optional[int] = ..., output: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., pixel_size_um: _Optional[_Iterable[float]] = ..., frame_interval_s: _Optional[float] = ..., tracking_json: _Optional[str] = ...) -> None: ...
+    field_um: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., blocks: _Optional[int] = ..., output: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., pixel_size_um: _Optional[_Iterable[float]] = ..., frame_interval_s: _Optional[float] = ..., tracking_json: _Optional[str] = ..., field_um: _Optional[_Iterable[float]] = ...) -> None: ...

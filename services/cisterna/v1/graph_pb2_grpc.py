@@ -45,6 +45,16 @@ class GraphServiceStub:
                 request_serializer=cisterna_dot_v1_dot_graph__pb2.SummariseMovieRequest.SerializeToString,
                 response_deserializer=cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
                 _registered_method=True)
+        self.DrawStaticFrame = channel.unary_unary(
+                '/cisterna.v1.GraphService/DrawStaticFrame',
+                request_serializer=cisterna_dot_v1_dot_graph__pb2.DrawStaticFrameRequest.SerializeToString,
+                response_deserializer=cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+                _registered_method=True)
+        self.SummariseFloor = channel.unary_unary(
+                '/cisterna.v1.GraphService/SummariseFloor',
+                request_serializer=cisterna_dot_v1_dot_graph__pb2.SummariseMovieRequest.SerializeToString,
+                response_deserializer=cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+                _registered_method=True)
 
 
 class GraphServiceServicer:
@@ -64,6 +74,20 @@ class GraphServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DrawStaticFrame(self, request, context):
+        """Draws one frame of the static scene: a motionless copy of a frame of the movie with fresh noise.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SummariseFloor(self, request, context):
+        """Follows the junctions of the static scene: the floor under every lifetime. One task a run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GraphServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -74,6 +98,16 @@ def add_GraphServiceServicer_to_server(servicer, server):
             ),
             'SummariseMovie': grpc.unary_unary_rpc_method_handler(
                     servicer.SummariseMovie,
+                    request_deserializer=cisterna_dot_v1_dot_graph__pb2.SummariseMovieRequest.FromString,
+                    response_serializer=cisterna_dot_v1_dot_common__pb2.TaskReply.SerializeToString,
+            ),
+            'DrawStaticFrame': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrawStaticFrame,
+                    request_deserializer=cisterna_dot_v1_dot_graph__pb2.DrawStaticFrameRequest.FromString,
+                    response_serializer=cisterna_dot_v1_dot_common__pb2.TaskReply.SerializeToString,
+            ),
+            'SummariseFloor': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummariseFloor,
                     request_deserializer=cisterna_dot_v1_dot_graph__pb2.SummariseMovieRequest.FromString,
                     response_serializer=cisterna_dot_v1_dot_common__pb2.TaskReply.SerializeToString,
             ),
@@ -130,6 +164,60 @@ class GraphService:
             request,
             target,
             '/cisterna.v1.GraphService/SummariseMovie',
+            cisterna_dot_v1_dot_graph__pb2.SummariseMovieRequest.SerializeToString,
+            cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrawStaticFrame(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cisterna.v1.GraphService/DrawStaticFrame',
+            cisterna_dot_v1_dot_graph__pb2.DrawStaticFrameRequest.SerializeToString,
+            cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SummariseFloor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cisterna.v1.GraphService/SummariseFloor',
             cisterna_dot_v1_dot_graph__pb2.SummariseMovieRequest.SerializeToString,
             cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
             options,
