@@ -140,6 +140,12 @@ def classify(
         {"vesicular_site_id": links.a + 1, "tubular_site_id": links.b + 1 + ves.n, "distance_nm": links.nm}
     )
     found = sites["site_class"].value_counts()
+    cause = np.where(lone == "dispersed", np.where(near, "cluster", "er"), "")
+    cause = np.where(excluded, np.where(large, "extent", "golgi" if from_mask else "beside_extent"), cause)
+    vesicular = (sites["kind"] == "vesicular").to_numpy()
+    for column, values in (("excluded_by", cause), ("otherwise", np.where(excluded, lone, ""))):
+        sites.loc[vesicular, column] = values
+    sites["level"] = np.where(sites["excluded_by"] == "", "candidate", "group")
     return Sites(
         objects=OBJECTS.frame(objects),
         sites=SITES.frame(sites),
@@ -294,6 +300,9 @@ def _site_rows(
         "linked_sites": links,
         "reason": reasons,
         "near_volume_edge": near_edge,
+        "level": "candidate",
+        "excluded_by": "",
+        "otherwise": "",
     }
     for i, axis in enumerate(AXES):
         rows[f"centroid_{axis}_nm"] = groups.centroid[:, i]

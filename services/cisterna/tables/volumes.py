@@ -66,6 +66,14 @@ SITES = Table(
         Column(
             "near_volume_edge", "bool", "", "the rules' search reaches beyond the volume: the class may be incomplete"
         ),
+        Column("level", "string", "", "group: left by a rule, or not near the ER | candidate: a site until reviewed"),
+        Column(
+            "excluded_by",
+            "string",
+            "",
+            "rule by which a group is no candidate: extent (alone) | beside_extent | golgi | er | cluster; empty",
+        ),
+        Column("otherwise", "string", "", "class of a group that left as Golgi-like, had it stayed; empty"),
     ),
     ("site_id",),
 )
