@@ -9,14 +9,15 @@ import grpc
 from cisterna.eres.object_calls import STAGE_VERSIONS as OBJECT_VERSIONS
 from cisterna.eres.object_calls import ObjectCalls
 from cisterna.eres.site_calls import STAGE_VERSIONS as SITE_VERSIONS
-from cisterna.eres.site_calls import SiteCalls
+from cisterna.eres.statistics_calls import STAGE_VERSIONS as STATISTICS_VERSIONS
+from cisterna.eres.statistics_calls import StatisticsCalls
 from cisterna.rpc.server import Worker, serve
 from cisterna.v1 import common_pb2, eres_pb2_grpc
 
-STAGE_VERSIONS = {**OBJECT_VERSIONS, **SITE_VERSIONS}
+STAGE_VERSIONS = {**OBJECT_VERSIONS, **SITE_VERSIONS, **STATISTICS_VERSIONS}
 
 
-class EresService(SiteCalls, ObjectCalls, eres_pb2_grpc.EresServiceServicer):
+class EresService(StatisticsCalls, ObjectCalls, eres_pb2_grpc.EresServiceServicer):
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
 

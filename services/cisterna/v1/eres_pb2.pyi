@@ -252,7 +252,7 @@ class SensitivityVariant(_message.Message):
     def __init__(self, class_name: _Optional[str] = ..., factor: _Optional[float] = ..., threshold: _Optional[float] = ..., counts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ...) -> None: ...
 
 class SummariseSitesRequest(_message.Message):
-    __slots__ = ("task", "sites", "survey_parts", "measure_parts", "region_parts", "blocks", "voxel_size_nm", "volume_shape", "rules_json", "places", "seed", "relocations", "widened", "variants", "output")
+    __slots__ = ("task", "sites", "survey_parts", "measure_parts", "region_parts", "blocks", "voxel_size_nm", "volume_shape", "rules_json", "places", "seed", "relocations", "widened", "variants", "output", "cell_given")
     TASK_FIELD_NUMBER: _ClassVar[int]
     SITES_FIELD_NUMBER: _ClassVar[int]
     SURVEY_PARTS_FIELD_NUMBER: _ClassVar[int]
@@ -268,6 +268,7 @@ class SummariseSitesRequest(_message.Message):
     WIDENED_FIELD_NUMBER: _ClassVar[int]
     VARIANTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    CELL_GIVEN_FIELD_NUMBER: _ClassVar[int]
     task: _common_pb2.TaskRef
     sites: _common_pb2.ArrayRef
     survey_parts: _common_pb2.ArrayRef
@@ -283,4 +284,5 @@ class SummariseSitesRequest(_message.Message):
     widened: float
     variants: _containers.RepeatedCompositeFieldContainer[SensitivityVariant]
     output: _common_pb2.ArrayRef
-    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., sites: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., survey_parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., measure_parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., region_parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., blocks: _Optional[int] = ..., voxel_size_nm: _Optional[_Iterable[float]] = ..., volume_shape: _Optional[_Iterable[int]] = ..., rules_json: _Optional[str] = ..., places: _Optional[int] = ..., seed: _Optional[int] = ..., relocations: _Optional[int] = ..., widened: _Optional[float] = ..., variants: _Optional[_Iterable[_Union[SensitivityVariant, _Mapping]]] = ..., output: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ...) -> None: ...
+    cell_given: bool
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., sites: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., survey_parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., measure_parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., region_parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., blocks: _Optional[int] = ..., voxel_size_nm: _Optional[_Iterable[float]] = ..., volume_shape: _Optional[_Iterable[int]] = ..., rules_json: _Optional[str] = ..., places: _Optional[int] = ..., seed: _Optional[int] = ..., relocations: _Optional[int] = ..., widened: _Optional[float] = ..., variants: _Optional[_Iterable[_Union[SensitivityVariant, _Mapping]]] = ..., output: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., cell_given: _Optional[bool] = ...) -> None: ...
