@@ -23,23 +23,20 @@ from cisterna.runs.plan import Plan, make_plan
 from cisterna.runs.recipes import parse_recipe
 from cisterna.store import ObjectStore, open_store
 from cisterna.store.receipts import Receipt, write_once
+from cisterna.tables import networks, volumes
+from cisterna.tables.schema import Table
 from cisterna.v1 import common_pb2, denoise_pb2, eres_pb2, ernet_pb2, graph_pb2, segment_pb2
 from cisterna.v1.common_pb2 import Outcome, Reason
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 REQUESTS = {
-    "DenoiseBlock": denoise_pb2.DenoiseBlockRequest,
-    "SegmentBlock": segment_pb2.SegmentBlockRequest,
-    "SegmentFrames": ernet_pb2.SegmentFramesRequest,
-    "LabelBlock": eres_pb2.LabelBlockRequest,
-    "MergeObjects": eres_pb2.MergeObjectsRequest,
-    "RelabelBlock": eres_pb2.RelabelBlockRequest,
-    "MeasureBlock": eres_pb2.MeasureBlockRequest,
-    "ClassifySites": eres_pb2.ClassifySitesRequest,
-    "TraceFrames": graph_pb2.TraceFramesRequest,
-    "SummariseMovie": graph_pb2.SummariseMovieRequest,
-    "DownsampleBlock": common_pb2.DownsampleBlockRequest,
+    method.name: GetMessageClass(method.input_type)
+    for module in (denoise_pb2, segment_pb2, ernet_pb2, eres_pb2, graph_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
 }
+TABLES = [t.name for module in (networks, volumes) for t in vars(module).values() if isinstance(t, Table)]
 Task = tuple[str, int]
 
 
@@ -87,7 +84,7 @@ class Fleet(grpc.GenericRpcHandler):
             abort(context, error, f"host:{self.calls[name]}:0")
         folder = f"stages/{task.stage}/{task.stage_key}"
         written = [write_once(self.store, f"{folder}/data/{task.block_index}", b"result")]
-        for table in ("objects", "sites", "links", "frames", "nodes", "edges", "junctions"):
+        for table in TABLES:
             if task.stage in ("eres-sites", "graph-summary"):
                 written.append(write_once(self.store, f"{folder}/tables/{table}.parquet", b"table"))
         if task.stage == "eres-sites":
@@ -195,7 +192,8 @@ def test_retry_takes_a_quarantined_block_up_again(store: ObjectStore, plan: Plan
     record.clear_for_retry(store, plan.run_id)
     assert run(store, plan, fleet) == "SUCCEEDED"
     again = {t for t in fleet.calls if fleet.calls[t] != done_before[t]}
-    assert {s for s, _ in again} == {"segment-ccv", "eres-label-ccv", "eres-merge-ccv", "eres-relabel-ccv"}
+    objects = {f"eres-{step}-ccv" for step in ("label", "merge", "split", "number", "relabel")}
+    assert {s for s, _ in again} == {"segment-ccv", *objects}
 
 
 def test_a_full_store_ends_the_run_with_its_sentence(store: ObjectStore, plan: Plan, fleet: Fleet) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,3 +137,26 @@ def test_output_folders_never_collide(store: ObjectStore, tmp_path: Path) -> Non
     plan = make_plan(store, recipe(), volume())
     paths = [i.path for i in plan.images] + [s.folder for s in plan.stages]
     assert len(set(paths)) == len(paths)
+
+
+def test_cells_belong_to_the_traced_frames_and_have_a_table(store: ObjectStore) -> None:
+    plain = make_plan(store, recipe("", "er-movie"), movie())
+    assert "cells" not in plain.tables
+    for frames, name in ((1, "still"), (3, "moving")):
+        store.put(f"acquisitions/m/uses/{name}/use.json", json.dumps({"shape": [frames, 40, 50]}).encode())
+        uses = {"cells": UsedArray(f"acquisitions/m/uses/{name}/labels.ome.zarr", name, "cells.tif")}
+        plan = make_plan(store, recipe("", "er-movie"), movie(), uses)
+        assert "cells" in plan.tables
+        assert {"graph-trace", "graph-summary"} <= changed(plain, plan)
+        assert "ernet" not in changed(plain, plan)
+        request = plan.stage("graph-trace").request(2, 1)
+        assert list(request.cells.box.offset) == [2 if frames == 3 else 0, 0, 0]
+        assert request.cells.array.identity == name
+    assert not plain.stage("graph-trace").request(0, 1).HasField("cells")
+
+
+def test_the_width_of_the_point_spread_repeats_the_tracing_alone(store: ObjectStore) -> None:
+    a, b = (make_plan(store, recipe(t, "er-movie"), movie()) for t in ("", "graph: {psf_fwhm_um: 0.25}"))
+    assert "graph-trace" in changed(a, b)
+    assert not {"ernet"} & changed(a, b)
+    assert json.loads(b.stage("graph-trace").request(0, 1).figures_json) == {"psf_fwhm_um": 0.25, "resamples": 200}

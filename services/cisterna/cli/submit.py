@@ -84,6 +84,9 @@ def _input_arguments(p: argparse.ArgumentParser, kind: str) -> None:
     else:
         p.add_argument("--pixel-size-nm", type=float)
         p.add_argument("--frame-interval-s", type=float)
+        p.add_argument(
+            "--cells", type=Path, metavar="LABELS", help="label image of the cells, (y,x) or (t,y,x): figures per cell"
+        )
 
 
 def submit_command(home: Home, kind: str, args: argparse.Namespace) -> int:
@@ -183,9 +186,13 @@ def resolve(recipe: Recipe) -> Recipe:
 
     if isinstance(recipe, FibsemRecipe):
         from cisterna.eres.rules import Rules
+        from cisterna.eres.splitting import Splitting
 
         rules = json.loads(Rules.from_mapping(recipe.eres.rules).to_json())
-        return dataclasses.replace(recipe, eres=dataclasses.replace(recipe.eres, rules=rules))
+        given = dict(recipe.eres.splitting)
+        classes = given.pop("classes", [])
+        splitting = {"classes": classes, **json.loads(Splitting.from_mapping(given).to_json())}
+        return dataclasses.replace(recipe, eres=dataclasses.replace(recipe.eres, rules=rules, splitting=splitting))
     from cisterna.graph.parameters import TracingParameters, TrackingParameters
 
     tracing = json.loads(TracingParameters.from_json(json.dumps(recipe.graph.tracing)).to_json())
@@ -221,7 +228,7 @@ def named_paths(options: list[str], flag: str) -> dict[str, Path]:
 
 
 def _registered_plan(store: ObjectStore, kind: str, recipe: Recipe, args: argparse.Namespace) -> Plan:
-    from cisterna.acquire import ingest_existing, ingest_movie, ingest_volume
+    from cisterna.acquire import ingest_cells, ingest_existing, ingest_movie, ingest_volume
 
     for folder in demo_models():
         install_model(store, folder)
@@ -254,6 +261,9 @@ def _registered_plan(store: ObjectStore, kind: str, recipe: Recipe, args: argpar
                 progress=progress,
             )
         uses: dict[str, UsedArray] = {}
+        if getattr(args, "cells", None) is not None:
+            used = ingest_cells(store, acquired.id, args.cells)
+            uses["cells"] = UsedArray(used.path, used.identity, str(args.cells))
         for name, path in named_paths(getattr(args, "use", []), "--use").items():
             used = ingest_existing(store, acquired.id, name, path)
             uses[name] = UsedArray(used.path, used.identity, str(path))

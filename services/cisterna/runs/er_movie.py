@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
+from cisterna.chunks import Box
 from cisterna.models.digest import canonical_json
-from cisterna.runs.building import Builder, Plan, sizes, task_ref
+from cisterna.runs.building import Builder, Plan, UsedArray, box_ref, sizes, task_ref
 from cisterna.runs.recipes import ErMovieRecipe
 from cisterna.runs.stages import VERSIONS, Needs, Stage, every, same
 from cisterna.store.receipts import stage_folder, stage_key
 from cisterna.v1 import common_pb2, ernet_pb2, graph_pb2
 
 
-def plan_er_movie(b: Builder, recipe: ErMovieRecipe) -> Plan:
+def plan_er_movie(b: Builder, recipe: ErMovieRecipe, uses: Mapping[str, UsedArray]) -> Plan:
     model = b.model(recipe.ernet.model, "ernet", "ernet.model")
     acquisition = b.acquisition
     version = VERSIONS["ernet"]
@@ -56,8 +58,15 @@ def plan_er_movie(b: Builder, recipe: ErMovieRecipe) -> Plan:
     interval_s, *pixel_um = acquisition.scale
     tracing, tracking = dict(recipe.graph.tracing), dict(recipe.graph.tracking)
     trace_version = VERSIONS["graph-trace"]
-    trace_params = {"tracing": tracing, "pixel_size_um": pixel_um, "frame_interval_s": interval_s}
-    trace_key = stage_key("graph-trace", trace_version, "", trace_params, {"classes": key, "raw": acquisition.identity})
+    figures = {"psf_fwhm_um": recipe.graph.psf_fwhm_um, "resamples": recipe.graph.resamples}
+    trace_params = {
+        "tracing": tracing, "figures": figures, "pixel_size_um": pixel_um, "frame_interval_s": interval_s,
+    }  # fmt: skip
+    trace_inputs = {"classes": key, "raw": acquisition.identity}
+    cells, cell_frames = _cells(b, uses)
+    if cells is not None:
+        trace_inputs["cells"] = cells.identity
+    trace_key = stage_key("graph-trace", trace_version, "", trace_params, trace_inputs)
     parts = f"{stage_folder('graph-trace', trace_key)}/parts"
 
     def trace_request(block: int, attempt: int) -> Any:
@@ -70,6 +79,8 @@ def plan_er_movie(b: Builder, recipe: ErMovieRecipe) -> Plan:
             pixel_size_um=pixel_um,
             frame_interval_s=interval_s,
             tracing_json=canonical_json(tracing),
+            figures_json=canonical_json(figures),
+            cells=_cell_chunk(b, cells, cell_frames, block) if cells is not None else None,
         )
 
     b.add(
@@ -102,7 +113,9 @@ def plan_er_movie(b: Builder, recipe: ErMovieRecipe) -> Plan:
             tracking_json=canonical_json(tracking),
         )
 
-    tables = {t: f"{folder}/{t}.parquet" for t in ("frames", "nodes", "edges", "junctions")}
+    tables = {t: f"{folder}/{t}.parquet" for t in ("frames", "nodes", "edges", "junctions", "multi_way")}
+    if cells is not None:
+        tables["cells"] = f"{folder}/cells.parquet"
     b.add(
         Stage(
             "graph-summary",
@@ -125,4 +138,22 @@ def plan_er_movie(b: Builder, recipe: ErMovieRecipe) -> Plan:
             f"Pixels are {sizes(pixel_um)} µm, model {recipe.ernet.model} was trained at {trained:g} µm: "
             "expect errors at other scales."
         )
-    return b.finish(recipe, {})
+    return b.finish(recipe, uses)
+
+
+def _cells(b: Builder, uses: Mapping[str, UsedArray]) -> tuple[UsedArray | None, int]:
+    """The labels of cells, and how many frames they have: one for all, or one a frame."""
+    cells = uses.get("cells")
+    if cells is None:
+        return None, 0
+    b.arrays["labels/cells"] = cells.path
+    return cells, int(b.store.get_json(f"{cells.path.rpartition('/')[0]}/use.json")["shape"][0])
+
+
+def _cell_chunk(b: Builder, cells: UsedArray, frames: int, block: int) -> common_pb2.ChunkRef:
+    box = b.grid.box(block)
+    if frames == 1:
+        box = Box((0, *box.offset[1:]), (1, *box.shape[1:]))
+    return common_pb2.ChunkRef(
+        array=common_pb2.ArrayRef(path=f"{cells.path}/0", identity=cells.identity), box=box_ref(box)
+    )

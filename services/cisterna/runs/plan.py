@@ -22,7 +22,7 @@ def make_plan(
     if isinstance(recipe, FibsemRecipe) and acquisition.kind == "volume":
         return plan_fibsem(Builder(store, acquisition), recipe, uses)
     if isinstance(recipe, ErMovieRecipe) and acquisition.kind == "movie":
-        return plan_er_movie(Builder(store, acquisition), recipe)
+        return plan_er_movie(Builder(store, acquisition), recipe, uses)
     raise RecipeError(
         f"recipe {recipe.recipe} does not fit a {acquisition.kind}: submit fibsem for volumes, er-movie for movies"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,6 +56,8 @@ class EresRecipe:
         default_factory=lambda: {"er": 0.0, "copi": 30.0, "ccv": 50.0, "tubular_eres": 80.0, "golgi": 0.0}
     )
     """Objects with less volume than a sphere of this diameter are dropped as noise."""
+    splitting: Mapping[str, Any] = field(default_factory=lambda: {"classes": ["copi", "ccv"]})
+    """Classes whose touching objects are cut apart, and when two are two (docs/eres.md); no classes: none."""
     rules: Mapping[str, Any] = field(default_factory=lambda: {"name": "nair2025"})
 
 
@@ -79,6 +82,10 @@ class GraphRecipe:
 
     tracing: Mapping[str, Any] = field(default_factory=dict)
     tracking: Mapping[str, Any] = field(default_factory=dict)
+    psf_fwhm_um: float | None = None
+    """Width of the microscope's point spread at half its height, µm; null: not known, and no width is judged."""
+    resamples: int = 200
+    """Networks that the interval of every figure is taken over; 0: no intervals."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +135,7 @@ def to_yaml(recipe: Recipe) -> str:
 def check_recipe(recipe: Recipe, source: str = "recipe") -> None:
     """Values that types cannot express; raises RecipeError."""
     if not isinstance(recipe, FibsemRecipe):
+        _check_graph(recipe.graph, source)
         return
     if recipe.segment.input not in ("raw", "denoised"):
         raise RecipeError(f"{source}: segment.input is {recipe.segment.input!r}; write raw or denoised")
@@ -143,6 +151,9 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> None:
         for name in mapping:
             if name not in CLASSES:
                 raise RecipeError(f"{source}: {where} names the class {name!r}; {_nearest(name, CLASSES)}")
+    classes = recipe.eres.splitting.get("classes", [])
+    if not isinstance(classes, list) or any(c not in CLASSES for c in classes):
+        raise RecipeError(f"{source}: eres.splitting.classes is {classes!r}; write a list of {', '.join(CLASSES)}")
     for name, value in recipe.eres.thresholds.items():
         if not isinstance(value, int | float) or not 0 < value <= 1:
             raise RecipeError(f"{source}: eres.thresholds.{name} is {value!r}; write a probability above 0 and up to 1")
@@ -151,19 +162,36 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> None:
             raise RecipeError(f"{source}: eres.min_diameter_nm.{name} is {value!r}; write a length in nm, 0 or more")
 
 
+def _check_graph(graph: GraphRecipe, source: str) -> None:
+    psf, resamples = graph.psf_fwhm_um, graph.resamples
+    if psf is not None and (isinstance(psf, bool) or not 0 < psf < 1e3):
+        raise RecipeError(
+            f"{source}: graph.psf_fwhm_um is {psf!r}; write a length in µm, or null where it is not known"
+        )
+    if isinstance(resamples, bool) or (resamples != 0 and not 200 <= resamples <= 100_000):
+        raise RecipeError(f"{source}: graph.resamples is {resamples!r}; write 200 or more, or 0 for no intervals")
+
+
 def _fill(cls: type, values: Mapping[str, Any], source: str, path: str) -> Any:
-    types = typing.get_type_hints(cls)
+    kinds = typing.get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(cls)]
     filled = {}
     for key, value in values.items():
         where = f"{path}{key}"
         if key not in names:
             raise RecipeError(f"{source}: unknown key {where!r}; {_nearest(str(key), names)}")
-        kind = types[key]
+        kind = kinds[key]
         if dataclasses.is_dataclass(kind):
             if not isinstance(value, Mapping):
                 raise RecipeError(f"{source}: {where} must hold keys and values, not {value!r}")
             filled[key] = _fill(kind, value, source, f"{where}.")  # type: ignore[arg-type]
+        elif isinstance(kind, types.UnionType):
+            if isinstance(value, int) and float in typing.get_args(kind) and not isinstance(value, bool):
+                value = float(value)
+            if not isinstance(value, kind):
+                names_of = " or ".join("null" if t is type(None) else t.__name__ for t in typing.get_args(kind))
+                raise RecipeError(f"{source}: {where} is {value!r}; write a {names_of}")
+            filled[key] = value
         elif typing.get_origin(kind) is not None or kind is Mapping:
             if not isinstance(value, Mapping):
                 raise RecipeError(f"{source}: {where} must hold keys and values, not {value!r}")
