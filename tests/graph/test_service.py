@@ -13,7 +13,7 @@ import grpc
 import numpy as np
 import pandas as pd
 import pytest
-from cisterna.chunks import BlockGrid
+from cisterna.chunks import BlockGrid, Box
 from cisterna.graph import TracingParameters
 from cisterna.graph.frames import trace_frame
 from cisterna.graph.service import STAGE_VERSION, GraphService
@@ -22,7 +22,7 @@ from cisterna.rpc.errors import failure_of
 from cisterna.rpc.server import ServerConfig, Worker
 from cisterna.store import open_store
 from cisterna.store.arrays import ImageSpec, create_image, write_block
-from cisterna.tables.networks import EDGES, FRAMES, JUNCTIONS, NODES
+from cisterna.tables.networks import CELLS, EDGES, FRAMES, JUNCTIONS, MULTI_WAY, NODES
 from cisterna.v1 import common_pb2, graph_pb2, graph_pb2_grpc
 
 FRAME_COUNT, EDGE = 4, 128
@@ -129,6 +129,28 @@ def test_the_same_movie_gives_the_same_bytes(place: SimpleNamespace):
     assert place.stub.TraceFrames(trace(place, 0, "a")).outcome == common_pb2.OUTCOME_CACHED
 
 
+def test_cells_and_the_point_spread_travel_with_the_frames(place: SimpleNamespace, movie: SimpleNamespace):
+    cells = np.zeros((1, EDGE, EDGE), np.uint32)
+    cells[0, :, :70], cells[0, 20:90, 75:] = 3, 8
+    create_image(place.store, "cells", ImageSpec(cells.shape, "uint32", cells.shape, "tyx", (1.0, 0.1, 0.1)))
+    write_block(place.store, "cells/0", Box((0, 0, 0), cells.shape), cells)
+    chunk = common_pb2.ChunkRef(
+        array=common_pb2.ArrayRef(path="cells/0"), box=common_pb2.Box(offset=(0, 0, 0), shape=cells.shape)
+    )
+    for block in range(place.grid.blocks):
+        place.stub.TraceFrames(trace(place, block, "c", cells=chunk, figures_json='{"psf_fwhm_um": 0.28}'))
+    place.stub.SummariseMovie(summarise(place, "c"))
+    folder = "stages/graph-summary/c/tables"
+    found = CELLS.from_parquet_bytes(place.store.get(f"{folder}/cells.parquet"))
+    assert found["cell"].tolist() == [3, 8] * FRAME_COUNT
+    assert found["area_um2"].tolist() == pytest.approx([70 * EDGE / 100, 70 * 53 / 100] * FRAME_COUNT)
+    curve = MULTI_WAY.from_parquet_bytes(place.store.get(f"{folder}/multi_way.parquet"))
+    assert set(curve["frame"]) == set(range(FRAME_COUNT))
+    edges = EDGES.from_parquet_bytes(place.store.get(f"{folder}/edges.parquet"))
+    np.testing.assert_array_equal(edges["apparent_width"] == 1, edges["width_um"] < 1.2 * 0.28)
+    assert 0 < edges["apparent_width"].mean() < 1
+
+
 def test_requests_that_cannot_be_done_say_why(place: SimpleNamespace):
     def refusal(call: object) -> tuple[str, str]:
         with pytest.raises(grpc.RpcError) as error:
@@ -141,6 +163,7 @@ def test_requests_that_cannot_be_done_say_why(place: SimpleNamespace):
     assert reason == "BAD_REQUEST"
     assert "unknown key spur" in message
     assert refusal(lambda: stub.TraceFrames(trace(place, 0, pixel_size_um=[0.0, 0.1])))[0] == "BAD_REQUEST"
+    assert "psf_fwhm_um" in refusal(lambda: stub.TraceFrames(trace(place, 0, figures_json='{"psf_fwhm_um": -1}')))[1]
     assert (
         refusal(lambda: stub.TraceFrames(trace(place, 0, task=task("graph-trace", 0, "k", 99))))[0] == "STAGE_VERSION"
     )

@@ -45,3 +45,26 @@ def test_mistakes_are_named_with_their_remedy(text: str, says: str) -> None:
         parse_recipe(text, "fibsem", "r.yaml")
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("graph: {psf_fwhm_um: wide}", "write a float or null"),
+        ("graph: {psf_fwhm_um: 0}", "a length in µm"),
+        ("graph: {psf_fwhm_um: true}", "write a float or null"),
+        ("graph: {resamples: 20}", "200 or more"),
+        ("graph: {psf: 0.2}", "did you mean 'psf_fwhm_um'"),
+    ],
+)
+def test_mistakes_about_networks_are_named(text: str, says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        parse_recipe(text, "er-movie")
+
+
+def test_an_unknown_point_spread_stays_unknown_and_a_known_one_comes_back() -> None:
+    assert as_mapping(parse_recipe("", "er-movie"))["graph"]["psf_fwhm_um"] is None
+    for text, value in (("graph: {psf_fwhm_um: 1}", 1.0), ("graph: {psf_fwhm_um: null}", None)):
+        recipe = parse_recipe(text, "er-movie")
+        assert as_mapping(recipe)["graph"]["psf_fwhm_um"] == value
+        assert parse_recipe(to_yaml(recipe), "er-movie") == recipe

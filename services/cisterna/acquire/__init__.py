@@ -1,5 +1,6 @@
 """Readers and ingest: from microscope files to an acquisition in the store."""
 
+from cisterna.acquire.cells import ingest_cells
 from cisterna.acquire.existing import ExistingArray, ingest_existing
 from cisterna.acquire.ingest import Acquisition, ingest_movie, ingest_volume
 from cisterna.acquire.readers import open_source
@@ -9,6 +10,7 @@ __all__ = [
     "Acquisition",
     "ExistingArray",
     "UnusableInput",
+    "ingest_cells",
     "ingest_existing",
     "ingest_movie",
     "ingest_volume",
