@@ -41,7 +41,42 @@ def test_the_same_submission_is_the_same_run(store: ObjectStore) -> None:
 def test_another_link_distance_is_another_run_that_repeats_only_the_site_rules(store: ObjectStore) -> None:
     a, b = (make_plan(store, recipe(t), volume()) for t in ("", "eres: {rules: {link_nm: 40.0}}"))
     assert a.run_id != b.run_id
-    assert changed(a, b) == {"eres-measure", "eres-regions", "eres-region", "eres-sites"}
+    again = ("measure", "regions", "region", "sites", "survey", "statistics")
+    assert changed(a, b) == {f"eres-{name}" for name in again}
+
+
+def test_other_relocations_repeat_the_statistics_alone(store: ObjectStore) -> None:
+    a, b = (make_plan(store, recipe(t), volume()) for t in ("", "eres: {chance: {relocations: 5000}}"))
+    assert changed(a, b) == {"eres-statistics"}
+
+
+def test_full_sensitivity_adds_each_segmentation_threshold_moved_down_and_up(store: ObjectStore) -> None:
+    plan = make_plan(store, recipe("eres: {sensitivity: full}"), volume())
+    variants = plan.stage("eres-statistics").request(0, 1).variants
+    assert {(v.class_name, v.factor) for v in variants} == {
+        (c, f) for c in ("copi", "tubular_eres", "er") for f in (0.8, 1.2)
+    }
+    low, high = (plan.stage(f"eres-label-er-{w}").request(0, 1).threshold for w in ("low", "high"))
+    assert (low, high) == (82, 123), "102 of 255, moved by a fifth"
+    assert {v.counts.path for v in variants} == {
+        f"{plan.stage(f'eres-sites-{c}-{w}').folder}/tables/counts.json"
+        for c in ("copi", "tubular_eres", "er")
+        for w in ("low", "high")
+    }
+    names = [s.name for s in plan.stages]
+    assert len(set(names)) == len(names)
+    off = make_plan(store, recipe("eres: {sensitivity: none}"), volume())
+    assert off.stage("eres-measure").request(0, 1).widened == 1.0
+    assert not off.stage("eres-statistics").request(0, 1).variants
+
+
+def test_masks_of_the_cell_go_to_the_survey_alone(store: ObjectStore) -> None:
+    uses = {"cell": UsedArray("acquisitions/v/uses/c/probability.ome.zarr", "c", "cell.zarr")}
+    a, b = make_plan(store, recipe(), volume()), make_plan(store, recipe(), volume(), uses)
+    assert changed(a, b) == {"eres-survey", "eres-statistics"}
+    assert b.stage("eres-survey").request(0, 1).cell.array.path == "acquisitions/v/uses/c/probability.ome.zarr/0"
+    with pytest.raises(RecipeError, match="nucleus is none of"):
+        make_plan(store, recipe(), volume(), {"nucleus": uses["cell"]})
 
 
 def test_another_threshold_repeats_the_objects_of_its_class(store: ObjectStore) -> None:

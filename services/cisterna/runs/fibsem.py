@@ -9,7 +9,8 @@ from typing import Any
 from cisterna.runs.building import Builder, Plan, UsedArray, range_ref, sizes, task_ref
 from cisterna.runs.fibsem_objects import plan_objects
 from cisterna.runs.fibsem_sites import MEASURED_CLASSES, plan_sites
-from cisterna.runs.recipes import REQUIRED_CLASSES, FibsemRecipe, RecipeError
+from cisterna.runs.fibsem_statistics import Probability, plan_statistics, plan_variants
+from cisterna.runs.recipes import CLASSES, MASKS, REQUIRED_CLASSES, SENSITIVITY, FibsemRecipe, RecipeError
 from cisterna.runs.stages import VERSIONS, Needs, Stage
 from cisterna.store.receipts import stage_key
 from cisterna.v1 import common_pb2, denoise_pb2, segment_pb2
@@ -22,6 +23,9 @@ def plan_fibsem(b: Builder, recipe: FibsemRecipe, uses: Mapping[str, UsedArray])
             raise RecipeError(
                 f"class {name} has neither a model (segment.models.{name}) nor an array (--use {name}=ARRAY)"
             )
+    for name in uses:
+        if name not in (*CLASSES, *MASKS):
+            raise RecipeError(f"--use {name}=ARRAY: {name} is none of {', '.join((*CLASSES, *MASKS))}")
     denoised = _denoise(b, recipe) if recipe.denoise.enabled else None
     labels: dict[str, Stage] = {}
     merged: dict[str, Stage] = {}
@@ -38,7 +42,13 @@ def plan_fibsem(b: Builder, recipe: FibsemRecipe, uses: Mapping[str, UsedArray])
         path, identity, source, threshold = probabilities[name]
         threshold = recipe.eres.thresholds.get(name, threshold)
         merged[name], labels[name] = plan_objects(b, recipe, name, path, identity, source, threshold)
-    plan_sites(b, recipe, labels, merged)
+    widened = SENSITIVITY[recipe.eres.sensitivity]
+    sites = plan_sites(b, recipe, labels, merged, widened)
+    variants = []
+    if recipe.eres.sensitivity == "full":
+        sources = {n: Probability(*p[:3], recipe.eres.thresholds.get(n, p[3])) for n, p in probabilities.items()}
+        variants = plan_variants(b, recipe, sources, labels, merged, widened)
+    plan_statistics(b, recipe, uses, labels, sites, widened, variants)
     if b.acquisition.detectors:
         b.arrays.update({d: s.path for d, s in b.acquisition.detectors.items()})
     model_sizes = {tuple(m["voxel_size_nm"]) for m in b.models.values() if m.get("voxel_size_nm")}

@@ -32,11 +32,18 @@ class Classified:
 
 
 def plan_sites(
-    b: Builder, recipe: FibsemRecipe, labels: Mapping[str, Stage], merged: Mapping[str, Stage], suffix: str = ""
+    b: Builder,
+    recipe: FibsemRecipe,
+    labels: Mapping[str, Stage],
+    merged: Mapping[str, Stage],
+    widened: float,
+    suffix: str = "",
 ) -> Classified:
-    """Distances, regions and sites of the labels given; ``suffix`` sets the stages of a variant apart."""
+    """Distances up to ``widened`` × each threshold, regions and sites of the labels given.
+
+    ``suffix`` sets the stages of a variant apart.
+    """
     rules = dict(recipe.eres.rules)
-    widened = 1.0
     from_mask = "golgi" in labels and rules.get("golgi_reference") != "extent"
     measure, measured_parts = _measure(b, rules, widened, labels, from_mask, suffix)
     region, region_parts = None, None
@@ -96,7 +103,8 @@ def _objects_ref(merged: Stage) -> common_pb2.ArrayRef:
     return common_pb2.ArrayRef(path=f"{merged.folder}/merged/objects.parquet", identity=merged.key)
 
 
-def _reach_nm(rules: Mapping[str, Any], names: tuple[str, ...], widened: float) -> float:
+def reach_nm(rules: Mapping[str, Any], names: tuple[str, ...], widened: float) -> float:
+    """How far these rules ask for distances."""
     return max(float(rules.get(n, UNSTATED_NM)) for n in names) * widened
 
 
@@ -105,7 +113,7 @@ def _measure(
 ) -> tuple[Stage, common_pb2.ArrayRef]:
     asked = ("er_search_nm", "near_er_nm", "group_vesicles_nm", "group_tubular_nm", "link_nm")
     halo = nm_to_voxels(
-        _reach_nm(rules, (*asked, "golgi_distance_nm") if from_mask else asked, widened), b.acquisition.scale
+        reach_nm(rules, (*asked, "golgi_distance_nm") if from_mask else asked, widened), b.acquisition.scale
     )
     measured = [c for c in MEASURED_CLASSES if c in labels]
     name, version, scale = f"eres-measure{suffix}", VERSIONS["eres-measure"], list(b.acquisition.scale)
@@ -188,7 +196,7 @@ def _regions(
     )
     name, region_version = f"eres-region{suffix}", VERSIONS["eres-region"]
     asked = ("golgi_distance_nm", "er_search_nm", "near_er_nm", "group_vesicles_nm", "group_tubular_nm", "link_nm")
-    halo = nm_to_voxels(_reach_nm(rules, asked, widened), b.acquisition.scale)
+    halo = nm_to_voxels(reach_nm(rules, asked, widened), b.acquisition.scale)
     region_key = stage_key(name, region_version, "", {**params, "voxel_size_nm": scale}, {"regions": key})
     parts = common_pb2.ArrayRef(path=f"{stage_folder(name, region_key)}/parts", identity=region_key)
 

@@ -15,6 +15,12 @@ import yaml
 CLASSES = ("er", "copi", "ccv", "tubular_eres", "golgi")
 """Classes that a FIB-SEM run knows. ``copi`` is the vesicle class of the exit-site rules; ``golgi`` has no model."""
 
+MASKS = ("cell", "organelles")
+"""Arrays that `--use` takes beside the classes: where the cell is, and what else no vesicle can lie in."""
+
+SENSITIVITY = {"none": 1.0, "rules": 1.2, "full": 1.2}
+"""`eres.sensitivity`, and the factor that thresholds are moved by."""
+
 REQUIRED_CLASSES = ("er", "copi", "tubular_eres")
 """Without one of these the exit-site rules cannot be applied."""
 
@@ -59,6 +65,10 @@ class EresRecipe:
     splitting: Mapping[str, Any] = field(default_factory=lambda: {"classes": ["copi", "ccv"]})
     """Classes whose touching objects are cut apart, and when two are two (docs/eres.md); no classes: none."""
     rules: Mapping[str, Any] = field(default_factory=lambda: {"name": "nair2025"})
+    chance: Mapping[str, Any] = field(default_factory=lambda: {"places": 200_000, "relocations": 1000, "seed": 0})
+    """Random places surveyed in the volume, relocations drawn from them, and the seed of both."""
+    sensitivity: str = "rules"
+    """Counts with each rule ± 20 % (``rules``), also with each segmentation threshold (``full``), or ``none``."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,8 @@ class GraphRecipe:
     """Width of the microscope's point spread at half its height, µm; null: not known, and no width is judged."""
     resamples: int = 200
     """Networks that the interval of every figure is taken over; 0: no intervals."""
+    static_floor_frames: int = 12
+    """Frames of the static scene that the floor of lifetimes is measured on (docs/graph-dynamics.md); 0: no floor."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +163,17 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> None:
         for name in mapping:
             if name not in CLASSES:
                 raise RecipeError(f"{source}: {where} names the class {name!r}; {_nearest(name, CLASSES)}")
+    if recipe.eres.sensitivity not in SENSITIVITY:
+        raise RecipeError(f"{source}: eres.sensitivity is {recipe.eres.sensitivity!r}; write rules, full or none")
+    for name, least in (("places", 1000), ("relocations", 100), ("seed", 0)):
+        number = recipe.eres.chance.get(name)
+        if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= 10_000_000:
+            raise RecipeError(f"{source}: eres.chance.{name} is {number!r}; write a whole number, {least} or more")
+    for name in recipe.eres.chance:
+        if name not in ("places", "relocations", "seed"):
+            raise RecipeError(
+                f"{source}: unknown key 'eres.chance.{name}'; {_nearest(name, ('places', 'relocations', 'seed'))}"
+            )
     classes = recipe.eres.splitting.get("classes", [])
     if not isinstance(classes, list) or any(c not in CLASSES for c in classes):
         raise RecipeError(f"{source}: eres.splitting.classes is {classes!r}; write a list of {', '.join(CLASSES)}")
@@ -170,6 +193,11 @@ def _check_graph(graph: GraphRecipe, source: str) -> None:
         )
     if isinstance(resamples, bool) or (resamples != 0 and not 200 <= resamples <= 100_000):
         raise RecipeError(f"{source}: graph.resamples is {resamples!r}; write 200 or more, or 0 for no intervals")
+    floor = graph.static_floor_frames
+    if isinstance(floor, bool) or (floor != 0 and not 3 <= floor <= 1000):
+        raise RecipeError(
+            f"{source}: graph.static_floor_frames is {floor!r}; write a number of frames from 3 on, or 0 for no floor"
+        )
 
 
 def _fill(cls: type, values: Mapping[str, Any], source: str, path: str) -> Any:
