@@ -236,6 +236,7 @@ def show_command(store: ObjectStore, run_id: str, as_json: bool) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from cisterna.review.agreement import share_words
     from cisterna.review.layer import read_review, read_sites, tables_of
     from cisterna.review.summary import document_of, summarise
     from cisterna.tables.reviews import REVIEW_LENGTHS, REVIEWED_SITES
@@ -255,22 +256,19 @@ def show_command(store: ObjectStore, run_id: str, as_json: bool) -> int:
         return 0
     who = ", ".join(summary.reviewers)
     print(f"{run_id}: {summary.sites} of {len(sites)} sites reviewed by {who}")
-    table = Table(
-        "class", "reviewed", "class confirmed", "95 %", "an exit site", "95 %", "vesicles by eye", "lower bound"
-    )
+    table = Table("class", "reviewed", "confirmed (95 %)", "exit site (95 %)", "vesicles by eye", "bound")
     for c in summary.classes:
-        counted = f"{c.mean:.1f} ± {c.spread:.1f} (n = {len(c.counts)})" if c.counts else "–"
-        table.add_row(
-            c.site_class, f"{c.reviewed} of {c.sites}", _part(c.confirmed), _interval(c.confirmed), _part(c.exit_site),
-            _interval(c.exit_site), counted, f"{c.mean_bound:.1f}" if c.bound else "–",
-        )  # fmt: skip
+        counted = f"{c.mean:.1f} ± {c.spread:.1f}, n = {len(c.counts)}" if c.counts else "–"
+        bound = f"{c.mean_bound:.1f}" if c.bound else "–"
+        shares = (share_words(c.confirmed), share_words(c.exit_site))
+        table.add_row(c.site_class, f"{c.reviewed} of {c.sites}", *shares, counted, bound)
     Console().print(table)
     for c in summary.classes:
         if c.below:
             named = ", ".join(map(str, c.below))
             print(f"{c.site_class}: people counted fewer vesicles than the lower bound at site {named}")
         if c.divided:
-            print(f"{c.site_class}: reviewers are evenly divided on {c.divided} sites, which count as not confirmed")
+            print(f"{c.site_class}: not confirmed, because reviewers are evenly divided: {c.divided}")
     for p in summary.pairs:
         print(
             f"{p.one} and {p.other} on {p.sites} common sites: "
@@ -279,11 +277,3 @@ def show_command(store: ObjectStore, run_id: str, as_json: bool) -> int:
             f"counts differ by {p.counts.mean:+.1f} ± {p.counts.spread:.1f} (n = {p.counts.pairs})"
         )
     return 0
-
-
-def _part(share: Any) -> str:
-    return f"{share.part} of {share.whole}" if share.whole else "–"
-
-
-def _interval(share: Any) -> str:
-    return f"{100 * share.low:.0f}–{100 * share.high:.0f} %" if share.whole else "–"

@@ -31,7 +31,7 @@ def counts_figure(summary: Summary) -> Figure:
     shown = sorted(
         (c for c in summary.classes if c.counts), key=lambda c: (ORDER.get(c.site_class, len(ORDER)), c.site_class)
     )
-    figure = new_figure(max(3.2, 1.0 + 1.6 * len(shown)), 3.9)
+    figure = new_figure(max(5.3, 0.8 + 1.5 * len(shown)), 3.9)
     axes = figure.subplots()
     dress(axes, "", "vesicles per site", "Vesicles per site, by eye and automatic")
     if not shown:

@@ -9,7 +9,7 @@ from cisterna.report.canvas import picture
 from cisterna.report.page import Grid, Section, number
 from cisterna.report.palette import SITE_CLASSES
 from cisterna.report.review_figures import counts_figure, lengths_figure
-from cisterna.review.agreement import Share
+from cisterna.review.agreement import share_words
 from cisterna.review.decisions import FORMS
 from cisterna.review.layer import read_review, tables_of
 from cisterna.review.summary import ClassReview, PairReview, Summary, summarise
@@ -17,7 +17,7 @@ from cisterna.store import ObjectStore
 from cisterna.tables.reviews import REVIEW_LENGTHS, REVIEWED_SITES
 
 LABELS = {swatch.key: swatch.label for swatch in SITE_CLASSES}
-FIRST_SITES = 40
+FIRST_SITES = 30
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,16 @@ def review_section(review: ReviewReport | None, run_id: str, candidates: int) ->
         "blind to class and counts. The automatic tables are as they were: decisions are a layer over them."
     ]
     named = review.lengths.merge(review.reviewed[["site_id", "reviewer", "site_class"]], on=["site_id", "reviewer"])
+    plates = [
+        picture(counts_figure(summary), _count_words(summary), _COUNT_CAPTION),
+        picture(lengths_figure(named), f"{len(named)} lengths measured at reviewed sites.", _length_words(named)),
+    ]
+    wide = sum(bool(c.counts) for c in summary.classes) > 3
     return Section(
         title,
         text=text,
-        pairs=[
-            picture(counts_figure(summary), _count_words(summary), _COUNT_CAPTION),
-            picture(lengths_figure(named), f"{len(named)} lengths measured at reviewed sites.", _length_words(named)),
-        ],
+        pictures=plates if wide else [],
+        pairs=[] if wide else plates,
         grids=[_classes(summary), _forms(summary), *_agreement(summary), _sites(review.reviewed)],
         points=[*_below(summary), *_divided(summary)],
     )
@@ -93,11 +96,6 @@ def _length_words(lengths: pd.DataFrame) -> str:
         return "No lengths were measured."
     spread = float(lengths["length_nm"].std(ddof=1)) if len(lengths) > 1 else math.nan
     return f"n = {len(lengths)}, mean {number(float(lengths['length_nm'].mean()))} ± {number(spread)} nm (s.d.)."
-
-
-def share_words(share: Share) -> str:
-    """`27 of 30 (74–97 %)`."""
-    return f"{share.part} of {share.whole} ({100 * share.low:.0f}–{100 * share.high:.0f} %)" if share.whole else "–"
 
 
 def _classes(summary: Summary) -> Grid:
@@ -144,7 +142,8 @@ def _sites(reviewed: pd.DataFrame) -> Grid:
     rows = [
         (
             int(r["site_id"]), LABELS.get(r["site_class"], r["site_class"]), r["reviewer"], r["when_utc"],
-            float(r["vesicles"]), int(r["cluster_size"]), r["form"] or "–", r["bud"] or "–", r["why"],
+            None if math.isnan(r["vesicles"]) else int(r["vesicles"]),
+            int(r["cluster_size"]), r["form"] or "–", r["bud"] or "–", r["why"],
         )
         for r in reviewed.head(FIRST_SITES).to_dict("records")
     ]  # fmt: skip
@@ -166,8 +165,8 @@ def _below(summary: Summary) -> list[str]:
 def _divided(summary: Summary) -> list[str]:
     def words(c: ClassReview) -> str:
         return (
-            f"Reviewers are evenly divided on {c.divided} sites, {LABELS.get(c.site_class, c.site_class)}: "
-            "they count as not confirmed."
+            f"Not confirmed, because reviewers are evenly divided, {LABELS.get(c.site_class, c.site_class)}: "
+            f"{c.divided}."
         )
 
     return [words(c) for c in summary.classes if c.divided]

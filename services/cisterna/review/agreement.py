@@ -41,6 +41,11 @@ def wilson(part: int, whole: int, z: float = Z_95) -> Share:
     return Share(part, whole, low, high)
 
 
+def share_words(share: Share) -> str:
+    """`27 of 30 (74–97 %)`; a dash where nothing was judged."""
+    return f"{share.part} of {share.whole} ({100 * share.low:.0f}–{100 * share.high:.0f} %)" if share.whole else "–"
+
+
 @dataclass(frozen=True)
 class Kappa:
     """Agreement of two reviewers on one judgement: `agreed` of `both`, and Cohen's kappa (NaN where undefined)."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,8 @@ from cisterna.store.objects import json_bytes
 from cisterna.tables.reviews import REVIEW_LENGTHS, REVIEWED_SITES
 from cisterna.tables.schema import Table
 from cisterna.tables.volumes import SITES
+
+NEEDED = ("site_id", "kind", "site_class", "cluster_size", *(f"centroid_{axis}_nm" for axis in "zyx"))
 
 
 def review_folder(run_id: str) -> str:
@@ -55,11 +58,11 @@ class Review:
 
 
 def read_sites(store: ObjectStore, run_id: str) -> pd.DataFrame:
-    """The run's site table. Raises ValueError where the run has none."""
+    """What a review needs of the run's site table, whichever version wrote it. ValueError where the run has none."""
     try:
         path = store.get_json(f"runs/{run_id}/run.json").get("tables", {}).get(SITES.name)
         if path:
-            return SITES.from_parquet_bytes(store.get(path))
+            return pd.read_parquet(io.BytesIO(store.get(path)), columns=list(NEEDED))
     except ObjectMissing as e:
         if e.path.endswith("run.json"):
             raise ValueError(f"no run {run_id} in {store.url}: `cisterna runs` lists them") from None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from cisterna.tables.volumes import SITE_CLASSES, SITES
+from cisterna.tables.volumes import SITE_CLASSES
 
 KINDS = ("vesicular", "tubular")
 EVERY = "all"
@@ -59,8 +59,8 @@ def sample_from_document(document: Mapping[str, Any]) -> Sample:
 
 def sites_digest(sites: pd.DataFrame) -> str:
     """What the table says of ids, classes and places: a sample is only good for the sites it was drawn from."""
-    columns = [SITES.frame(sites)[name] for name in ("site_id", "site_class", *(f"centroid_{a}_nm" for a in "zyx"))]
-    text = "\n".join(" ".join(map(repr, row)) for row in zip(*(c.tolist() for c in columns), strict=True))
+    columns = [sites[name].tolist() for name in ("site_id", "site_class", *(f"centroid_{a}_nm" for a in "zyx"))]
+    text = "\n".join(" ".join(map(repr, row)) for row in sorted(zip(*columns, strict=True)))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

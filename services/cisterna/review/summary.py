@@ -132,8 +132,8 @@ def _share(votes: Sequence[str]) -> Share:
 
 
 def _pair_review(reviewed: pd.DataFrame, one: str, other: str) -> PairReview | None:
-    first, second = (reviewed[reviewed["reviewer"] == name].set_index("site_id") for name in (one, other))
-    both = first.join(second, how="inner", lsuffix="_1", rsuffix="_2")
+    first, second = (reviewed[reviewed["reviewer"] == name] for name in (one, other))
+    both = first.merge(second, on="site_id", suffixes=("_1", "_2"))
     if not len(both):
         return None
 
