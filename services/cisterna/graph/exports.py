@@ -1,4 +1,4 @@
-"""Networks as files of other programs: GraphML, and the `.net` text of network simulators.
+"""Networks as files of other programs: GraphML, VTK, and the `.net` text of network simulators.
 
 A `.net` file lists `NODE id x y [z] [label]` and `EDGE id node_a node_b length`, ids from 1, `#` starting a
 comment; lengths run along the curve. networkx multigraphs are what goes in and out.
@@ -12,6 +12,10 @@ from collections.abc import Iterable
 
 import networkx as nx
 import numpy as np
+
+from cisterna.graph.vtk import write_vtk
+
+__all__ = ["graphml", "network_from_tables", "read_net", "write_net", "write_vtk"]
 
 
 def graphml(graph: nx.MultiGraph) -> bytes:
