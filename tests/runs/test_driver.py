@@ -84,8 +84,9 @@ class Fleet(grpc.GenericRpcHandler):
             abort(context, error, f"host:{self.calls[name]}:0")
         folder = f"stages/{task.stage}/{task.stage_key}"
         written = [write_once(self.store, f"{folder}/data/{task.block_index}", b"result")]
+        ends = ("eres-sites", "graph-summary", "graph-summary-static")
         for table in TABLES:
-            if task.stage in ("eres-sites", "graph-summary"):
+            if task.stage in ends or (task.stage, task.block_index) == ("graph-static", 0):
                 written.append(write_once(self.store, f"{folder}/tables/{table}.parquet", b"table"))
         if task.stage == "eres-sites":
             written.append(write_once(self.store, f"{folder}/tables/counts.json", b"{}"))

@@ -38,6 +38,7 @@ def stage_family(stage: str) -> str:
         "eres-statistics",
         "graph-trace",
         "graph-summary",
+        "graph-static",
     ):
         if stage.startswith(known):
             return known if "-pyramid" not in stage else "pyramid"

@@ -11,6 +11,7 @@ from cisterna.models.digest import canonical_json
 from cisterna.runs.building import Builder, Plan, UsedArray, box_ref, sizes, task_ref
 from cisterna.runs.recipes import ErMovieRecipe
 from cisterna.runs.stages import VERSIONS, Needs, Stage, every, same
+from cisterna.runs.static_floor import add_static_floor, field_um
 from cisterna.store.receipts import stage_folder, stage_key
 from cisterna.v1 import common_pb2, ernet_pb2, graph_pb2
 
@@ -111,9 +112,11 @@ def plan_er_movie(b: Builder, recipe: ErMovieRecipe, uses: Mapping[str, UsedArra
             pixel_size_um=pixel_um,
             frame_interval_s=interval_s,
             tracking_json=canonical_json(tracking),
+            field_um=field_um(b),
         )
 
-    tables = {t: f"{folder}/{t}.parquet" for t in ("frames", "nodes", "edges", "junctions", "multi_way")}
+    dynamics = ("junctions", "episodes", "events", "tips", "tip_phases", "dynamics", "survival")
+    tables = {t: f"{folder}/{t}.parquet" for t in ("frames", "nodes", "edges", "multi_way", *dynamics)}
     if cells is not None:
         tables["cells"] = f"{folder}/cells.parquet"
     b.add(
@@ -132,6 +135,8 @@ def plan_er_movie(b: Builder, recipe: ErMovieRecipe, uses: Mapping[str, UsedArra
         )
     )
     b.tables.update(tables)
+    class_map = common_pb2.ArrayRef(path=classes.level(0), identity=key)
+    add_static_floor(b, recipe.graph.static_floor_frames, recipe.ernet.model, model, class_map, tracing, tracking)
     trained = model.get("pixel_size_um")
     if trained and any(not math.isclose(p, float(trained), rel_tol=0.1) for p in pixel_um):
         b.warnings.append(

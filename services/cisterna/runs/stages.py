@@ -27,6 +27,10 @@ VERSIONS: Mapping[str, int] = {
     "eres-statistics": 2,
     "graph-trace": 2,
     "graph-summary": 2,
+    "graph-static": 2,
+    "ernet-static": 1,
+    "graph-trace-static": 2,
+    "graph-summary-static": 2,
     "pyramid": 1,
 }
 """STAGE_VERSION of every stage as this driver plans it; a worker of another version refuses the task."""
