@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from scipy.spatial import SphericalVoronoi
 
 from cisterna.chunks import Box
+from cisterna.eres.sums import FORWARD
 
-DIRECTIONS = tuple((dz, dy, dx) for dz in (0, 1) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dz, dy, dx) > (0, 0, 0))
+DIRECTIONS = FORWARD
 """The 13 steps to later neighbours in raster order."""
 
 
@@ -48,11 +49,11 @@ def surface_area_nm2(counts: NDArray[np.int64], voxel_size_nm: Sequence[float]) 
     size = np.asarray(voxel_size_nm, np.float64)
     length = np.linalg.norm(np.asarray(DIRECTIONS) * size, axis=1)
     per_line = float(np.prod(size)) / length
-    return float(2.0 * np.sum(_weights(tuple(float(s) for s in size)) * counts * per_line))
+    return float(2.0 * np.sum(direction_shares(tuple(float(s) for s in size)) * counts * per_line))
 
 
 @cache
-def _weights(voxel_size_nm: tuple[float, ...]) -> NDArray[np.float64]:
+def direction_shares(voxel_size_nm: tuple[float, ...]) -> NDArray[np.float64]:
     """Share of the sphere nearest to each direction (or its opposite); sums to 1."""
     steps = np.asarray(DIRECTIONS, np.float64) * voxel_size_nm
     unit = steps / np.linalg.norm(steps, axis=1, keepdims=True)

@@ -12,10 +12,39 @@ from cisterna.chunks import BlockGrid, Box
 from cisterna.eres.components import LabelledBlock, Merged, label_block, merge_blocks
 from cisterna.eres.distances import Distances, least_pairs, measure_block, measure_regions
 from cisterna.eres.objects import objects_frame
+from cisterna.eres.pieces import Numbered, Outline, number_objects, paint, parts_of_block, split_block
 from cisterna.eres.rules import Rules, find_rules
 from cisterna.eres.sites import Sites, classify, region_members
+from cisterna.eres.splitting import SPLITTING, Splitting
 from cisterna.eres.sums import ObjectSums
 from cisterna.tables.volumes import TUBULAR, VESICLES
+
+
+def split_in_blocks(
+    probability: NDArray[np.uint8],
+    threshold: int,
+    block: Sequence[int],
+    voxel_size_nm: Sequence[float],
+    splitting: Splitting = SPLITTING,
+    min_voxels: int = 1,
+) -> tuple[NDArray[np.uint32], Numbered]:
+    """Consecutive labels (uint32) of a volume with touching objects cut apart, computed block by block."""
+    labels, merged = label_in_blocks(probability, threshold, block, min_voxels)
+    grid, outline = BlockGrid(probability.shape, tuple(block)), Outline.of(merged.sums)
+
+    def read(box: Box) -> NDArray[np.uint8]:
+        return np.asarray(probability[box.slices])
+
+    parts = [
+        split_block(outline, grid.box(n), read, threshold, voxel_size_nm, grid.shape, splitting, min_voxels)
+        for n in range(grid.blocks)
+    ]
+    numbered = number_objects(merged.sums, parts)
+    for number in range(grid.blocks):
+        box = grid.box(number)
+        held = [(n, parts[n]) for n in parts_of_block(numbered, box)]
+        labels[box.slices] = paint(numbered, labels[box.slices], box, grid.shape, held)
+    return labels, numbered
 
 
 def label_in_blocks(
@@ -54,9 +83,11 @@ def classify_in_blocks(
     parts: list[Distances] = []
     for number in range(grid.blocks):
         box = grid.box(number)
-        window = box.grow(halo).intersect(Box.whole(grid.shape))
+        # One voxel at least: neighbours across blocks tell the surface area.
+        window = box.grow([max(1, h) for h in halo]).intersect(Box.whole(grid.shape))
         for name, labels in ((VESICLES, vesicle_labels), (TUBULAR, tubular_labels)):
-            sums[name].append(ObjectSums.of_labels(np.asarray(labels[box.slices]), box.offset, grid.shape))
+            cut = np.asarray(labels[window.slices])
+            sums[name].append(ObjectSums.of_labels(cut, window.offset, grid.shape, core=box.relative_to(window.offset)))
         parts.append(
             measure_block(
                 np.asarray(vesicle_labels[window.slices]),

@@ -14,6 +14,7 @@ from cisterna.eres.distances import measure_block, measure_regions
 from cisterna.eres.objects import objects_frame
 from cisterna.eres.rules import Rules, find_rules
 from cisterna.eres.sites import Sites, classify, region_members
+from cisterna.eres.splitting import SPLITTING, Splitting, split_touching
 from cisterna.eres.sums import ObjectSums
 from cisterna.tables.volumes import TUBULAR, VESICLES
 
@@ -26,11 +27,13 @@ def classify_sites(
     rules: str | Rules | Mapping[str, object] = "nair2025",
     golgi_mask: ArrayLike | None = None,
     image: ArrayLike | None = None,
+    splitting: Splitting = SPLITTING,
 ) -> Sites:
     """Classifies ER exit sites.
 
     Arrays are (Z,Y,X) on one grid of ``voxel_size_nm`` (z,y,x). Labels are whole numbers, 0 background, one number
-    per object, kept as ``object_id``; a bool array is split into 26-connected components first. Masks count where
+    per object, kept as ``object_id``; a bool array becomes its 26-connected components, and touching vesicles in it are
+    cut apart as ``splitting`` says (``NO_SPLITTING``: left as they are). Masks count where
     they are not 0. ``rules`` is a name, a :class:`Rules`, its JSON, or a mapping of changed fields. ``image`` (grey
     values, NaN = unknown) fills ``mean_grey`` of the objects.
 
@@ -40,6 +43,8 @@ def classify_sites(
     chosen = find_rules(rules)
     size = check_voxel_size(voxel_size_nm)
     vesicles = as_labels(vesicle_labels, "vesicle_labels")
+    if np.asarray(vesicle_labels).dtype == bool:
+        vesicles = split_touching(vesicles, size, splitting)
     tubular = as_labels(tubular_labels, "tubular_labels", vesicles.shape)
     er = as_mask(er_mask, "er_mask", vesicles.shape)
     golgi = None if golgi_mask is None else as_mask(golgi_mask, "golgi_mask", vesicles.shape)

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from cisterna.eres.shape import principal_axes, sphericity, surface_area_nm2
 from cisterna.eres.sums import ObjectSums
 from cisterna.tables.volumes import OBJECTS
+
+NO_IMAGE = "no image was measured"
+"""Reason for a missing diameter until a profile was looked for."""
 
 
 def objects_frame(
@@ -26,20 +30,32 @@ def objects_frame(
     with np.errstate(invalid="ignore", divide="ignore"):
         probability = sums.probability / (255.0 * sums.graded)
         grey = sums.grey / sums.imaged
+    area = surface_area_nm2(sums, voxel_size_nm)
+    lengths, along = principal_axes(sums, voxel_size_nm)
     rows = {
         "class": [class_name] * len(sums),
         "object_id": sums.label,
         "voxels": sums.voxels,
         "volume_nm3": volume,
         "diameter_mask_nm": np.cbrt(6.0 * volume / np.pi),
+        "diameter_image_nm": np.full(len(sums), np.nan),
+        "diameter_image_reason": [NO_IMAGE] * len(sums),
+        "surface_area_nm2": area,
+        "sphericity": sphericity(volume, area),
+        "axis_major_nm": lengths[:, 0],
+        "axis_middle_nm": lengths[:, 1],
+        "axis_minor_nm": lengths[:, 2],
         "mean_probability": probability,
         "mean_grey": grey,
         "touches_edge": np.any((sums.low == 0) | (sums.high == np.asarray(volume_shape) - 1), axis=1),
         "er_distance_nm": np.full(len(sums), np.inf),
         "site_id": np.zeros(len(sums), np.uint32),
+        "overlap_share": np.zeros(len(sums)),
+        "excluded": [""] * len(sums),
     }
     for i, axis in enumerate("zyx"):
         rows[f"centroid_{axis}_nm"] = centroid[:, i]
+        rows[f"major_{axis}"] = along[:, i]
         rows[f"min_{axis}_nm"] = low[:, i]
         rows[f"max_{axis}_nm"] = high[:, i]
     return OBJECTS.frame(pd.DataFrame(rows))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import SphericalVoronoi
 
+from cisterna.eres.areas import direction_shares
 from cisterna.eres.sums import FORWARD, SECOND, ObjectSums
 
 _MOST_MOMENT = 2**62
@@ -22,9 +21,12 @@ def surface_area_nm2(sums: ObjectSums, voxel_size_nm: Sequence[float]) -> NDArra
     direction k, d_k their distance and c_k the share of the sphere of directions that is nearest to k. What lies on
     a face of the volume counts as surface.
     """
-    length, share = _directions(tuple(float(s) for s in voxel_size_nm))
+    size = tuple(float(s) for s in voxel_size_nm)
+    length = np.linalg.norm(np.asarray(FORWARD) * size, axis=1)
     ends = sums.voxels[:, None] - sums.pairs
-    area: NDArray[np.float64] = 4.0 * float(np.prod(voxel_size_nm)) * (ends * (share / length)).sum(axis=1)
+    area: NDArray[np.float64] = (
+        4.0 * float(np.prod(voxel_size_nm)) * (ends * (direction_shares(size) / length)).sum(axis=1)
+    )
     return area
 
 
@@ -62,14 +64,3 @@ def principal_axes(sums: ObjectSums, voxel_size_nm: Sequence[float]) -> tuple[ND
     lead = np.take_along_axis(longest, np.argmax(longest != 0, axis=1)[:, None], axis=1)
     along[good] = longest * np.where(lead < 0, -1.0, 1.0) + 0.0
     return lengths, along
-
-
-@lru_cache(maxsize=64)
-def _directions(size: tuple[float, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Length in nm of the 13 steps, and the share of the sphere that is nearest to each (with its opposite)."""
-    steps = np.array(FORWARD, np.float64) * np.asarray(size)
-    length = np.linalg.norm(steps, axis=1)
-    unit = steps / length[:, None]
-    areas = SphericalVoronoi(np.concatenate([unit, -unit])).calculate_areas()
-    share = (areas[: len(unit)] + areas[len(unit) :]) / areas.sum()
-    return length, share

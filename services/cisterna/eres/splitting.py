@@ -87,6 +87,7 @@ class Splitting:
         return chosen
 
 
+SPLITTING = Splitting()
 NO_SPLITTING = Splitting(least_diameter_nm=0.0)
 
 
@@ -136,7 +137,7 @@ def _cores(distance: NDArray[np.float64], splitting: Splitting) -> list[_Core]:
         return one
     peaks = (distance >= least) & (distance == maximum_filter(distance, size=3))
     # All peaks in one core above the neck of the highest: nothing to cut, which is the ordinary case.
-    inner = cc3d.connected_components(distance >= splitting.neck_ratio * highest, connectivity=CONNECTIVITY)
+    inner = _components(distance >= splitting.neck_ratio * highest)
     if inner.max() == 1 and bool(inner[peaks].all()):
         return one
     where = np.argwhere(peaks)
@@ -154,7 +155,7 @@ def _cores(distance: NDArray[np.float64], splitting: Splitting) -> list[_Core]:
 
     while level > lowest:
         level = max(level - _STEP_NM, lowest)
-        labels = cc3d.connected_components(distance >= level, connectivity=CONNECTIVITY)
+        labels = _components(distance >= level)
         label = labels[tuple(where.T)]
         for number in np.unique(label[label > 0]):
             roots = sorted({find(int(i)) for i in np.flatnonzero(label == number)}, key=lambda i: (-radius[i], i))
@@ -165,6 +166,12 @@ def _cores(distance: NDArray[np.float64], splitting: Splitting) -> list[_Core]:
     return _grown(distance, where, radius, np.array([find(i) for i in range(len(where))]))
 
 
+def _components(image: NDArray[np.generic]) -> NDArray[np.integer]:
+    """Components 1…n of equal values, 0 where the image is 0."""
+    found: NDArray[np.integer] = cc3d.connected_components(image, connectivity=CONNECTIVITY)  # type: ignore[call-overload]
+    return found
+
+
 def _grown(
     distance: NDArray[np.float64], where: NDArray[np.int64], radius: NDArray[np.float64], root: NDArray[np.int64]
 ) -> list[_Core]:
@@ -172,7 +179,7 @@ def _grown(
     cores = []
     for r in np.unique(root):
         highest = float(radius[r])
-        near = cc3d.connected_components(distance >= _INNER * highest, connectivity=CONNECTIVITY)
+        near = _components(distance >= _INNER * highest)
         peaks = where[(root == r) & (radius == highest)]
         cores.append(_Core(highest, np.argwhere(np.isin(near, near[tuple(peaks.T)]))))
     return cores
@@ -202,7 +209,7 @@ def _middle(distance: NDArray[np.float64], core: _Core) -> NDArray[np.float64]:
 def _joined(pieces: NDArray[np.uint32], cores: Sequence[_Core]) -> NDArray[np.uint32]:
     """Fragments without their body's core go to the body that they touch most."""
     for _ in range(len(cores) + 1):
-        parts = cc3d.connected_components(pieces, connectivity=CONNECTIVITY)
+        parts = _components(pieces)
         home = {int(n) for c in cores for n in parts[tuple(c.voxels.T)]}
         stray = ~np.isin(parts, [0, *home])
         if not stray.any():

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from cisterna.chunks import Box
 from cisterna.eres.distances import Distances
 from cisterna.eres.parts import from_npz, part_path, to_npz
+from cisterna.eres.requests import box_of, check_halo, same_box, voxel_size_of
 from cisterna.eres.rules import Rules
 from cisterna.eres.sensitivity import Variant
-from cisterna.eres.site_calls import SiteCalls, box_of, check_halo, same_box, voxel_size_of
+from cisterna.eres.site_calls import SiteCalls
 from cisterna.eres.statistics import SiteStatistics, region_objects, summarise
 from cisterna.eres.survey import Groups, Masks, Survey, region_reach_nm, survey_block, survey_reach_nm
 from cisterna.store import Written
