@@ -12,15 +12,15 @@ from cisterna.acquire import ingest_movie, ingest_volume
 from cisterna.compare.aggregates import Aggregates
 from cisterna.compare.study import study_of
 from cisterna.eres import classify_sites
+from cisterna.graph.dynamics import measure_dynamics
 from cisterna.graph.frames import join, trace_frame
-from cisterna.graph.lifetimes import track_junctions
-from cisterna.graph.parameters import TracingParameters, TrackingParameters
+from cisterna.graph.parameters import TracingParameters
 from cisterna.phantoms import er_movie, save_movie
 from cisterna.report.document import RunDocument
 from cisterna.store import open_store
 from cisterna.store.arrays import ImageSpec, create_image, write_block
 from cisterna.store.objects import json_bytes
-from cisterna.tables.networks import EDGES, FRAMES, JUNCTIONS, NODES
+from cisterna.tables.networks import DYNAMICS, FRAMES, JUNCTIONS, TIPS
 from cisterna.tables.volumes import LINKS, OBJECTS, SITES
 
 VOXEL_NM = 8.0
@@ -39,7 +39,7 @@ def put_tables(store, run_id, acquisition, recipe, tables, arrays=(), **changes)
     return run_id
 
 
-def movie_run(store, folder, run_id, seed=0, snr=12.0, density=0.2, frames=3, size=96, low=(), **changes):
+def movie_run(store, folder, run_id, seed=0, snr=12.0, density=0.2, frames=3, size=96, low=(), tables=(), **changes):
     """A run over a phantom movie whose class maps are the true ones. `low`: frames flagged low in SNR."""
     phantom = er_movie(frames, (size, size), snr=snr, seed=seed, seeds_per_um2=density, sheet=False, sbt=False)
     save_movie(folder / run_id, phantom)
@@ -54,13 +54,13 @@ def movie_run(store, folder, run_id, seed=0, snr=12.0, density=0.2, frames=3, si
     )
     rows = traced.frames.copy()
     rows.loc[rows["frame"].isin(low), "snr_flag"] = "low"
-    _, junctions = track_junctions(traced.nodes, frames, 1.0, TrackingParameters())[:2]
+    moved = measure_dynamics(traced.nodes, traced.edges, frames, 1.0)
     classes = f"stages/ernet/{run_id}/classes.ome.zarr"
     spec = ImageSpec(phantom.classes.shape, "uint8", (1, size, size), "tyx", (1.0, 0.1, 0.1))
     create_image(store, classes, spec)
     for t in range(frames):
         write_block(store, f"{classes}/0", spec.grid.box(t), np.ascontiguousarray(phantom.classes[t : t + 1]))
-    tables = [(FRAMES, rows), (NODES, traced.nodes), (EDGES, traced.edges), (JUNCTIONS, junctions)]
+    tables = [(FRAMES, rows), (JUNCTIONS, moved.junctions), (DYNAMICS, moved.dynamics), (TIPS, moved.tips), *tables]
     stages = {"ernet": {"stage_key": f"{seed:064d}", "blocks": frames, "done": frames, "path": "stages/ernet/x"}}
     more = {"stages": stages, "parameters": {"recipe": "er-movie"}, **changes}
     put_tables(store, run_id, acquisition, "er-movie", tables, {"ernet/classes": classes}, **more)

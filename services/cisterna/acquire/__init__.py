@@ -2,7 +2,7 @@
 
 from cisterna.acquire.cells import ingest_cells
 from cisterna.acquire.existing import ExistingArray, ingest_existing
-from cisterna.acquire.ingest import Acquisition, ingest_movie, ingest_volume
+from cisterna.acquire.ingest import Acquisition, ingest_degraded, ingest_movie, ingest_volume
 from cisterna.acquire.readers import open_source
 from cisterna.acquire.source import UnusableInput
 
@@ -11,6 +11,7 @@ __all__ = [
     "ExistingArray",
     "UnusableInput",
     "ingest_cells",
+    "ingest_degraded",
     "ingest_existing",
     "ingest_movie",
     "ingest_volume",

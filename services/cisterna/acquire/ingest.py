@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cisterna.acquire.noise import stored_movie, with_noise
 from cisterna.acquire.polarity import DECISIVE, Polarity, estimate_polarity, save_both_readings
 from cisterna.acquire.readers import agreed_interval, agreed_pixel_size, agreed_voxel_size, open_source
 from cisterna.acquire.source import Kind, PlaneSource, UnusableInput
@@ -27,6 +28,7 @@ from cisterna.store.objects import json_bytes
 
 MANIFEST_FORMAT = 1
 POLARITY_SECTIONS = 12
+NO_POLARITY = Polarity("not_checked", 0.0, 0.0)
 Report = Callable[[str, float], None]
 
 
@@ -146,10 +148,57 @@ def ingest_movie(
     geometry = {"pixel_size_um": [pixel[0], pixel[1]], "frame_interval_s": interval}
     identity = {"kind": "movie", "content": {"raw": signal.content}, **geometry}
     spec = ImageSpec(opened.shape, str(opened.dtype), (1, *opened.plane_shape), "tyx", (interval, *pixel), "raw")
-    none = Polarity("not_checked", 0.0, 0.0)
     return _register(
-        store, "movie", identity, {"raw": signal}, signal, spec, geometry, none, False, [], {"raw": str(source)}, report
+        store, "movie", identity, {"raw": signal}, signal, spec, geometry, NO_POLARITY, False, [],
+        {"raw": str(source)}, report,
+    )  # fmt: skip
+
+
+def ingest_degraded(
+    store: ObjectStore,
+    acquisition_id: str,
+    noise_sd: Sequence[float],
+    to_snr: float,
+    measured_by: str,
+    progress: Report | None = None,
+) -> Acquisition:
+    """Register a copy of a movie with Gaussian noise added: `noise_sd` grey values to each frame, 0 for none.
+
+    The noise is drawn from the recording's content, `to_snr` and the frame's number: the same call gives the same
+    acquisition. Values become float32, so that noise is neither rounded nor cut off at zero. The manifest's `degraded`
+    says what was done, `measured_by` naming the run whose classes told signal from background.
+    Raises UnusableInput for a volume, or a movie that is such a copy itself.
+    """
+    report = progress or _silent
+    manifest = store.get_json(f"acquisitions/{acquisition_id}/manifest.json")
+    if manifest["kind"] != "movie":
+        raise UnusableInput(f"{acquisition_id} is a volume: noise is added to movies only")
+    if "degraded" in manifest:
+        raise UnusableInput(
+            f"{acquisition_id} has added noise already: start from the recording itself, "
+            f"{manifest['degraded']['acquisition']}"
+        )
+    raw = manifest["arrays"]["raw"]
+    clean = stored_movie(store, f"recording {acquisition_id}", raw)
+    noisy = with_noise(clean, noise_sd, f"{raw['content']} {to_snr!r}")
+    noisy = noisy.with_notes(
+        *manifest["notes"],
+        f"Gaussian noise of up to {max(noise_sd):.4g} grey values was added to bring the SNR down to {to_snr:g}: "
+        "for comparison with a dimmer recording, not for anything else",
     )
+    signal = _look("raw", noisy, "movie", report)
+    geometry = {name: raw[name] for name in ("pixel_size_um", "frame_interval_s")}
+    degraded = {
+        "acquisition": acquisition_id, "to_snr": float(to_snr), "noise_sd": [float(v) for v in noise_sd],
+        "measured_by": measured_by,
+    }  # fmt: skip
+    identity = {"kind": "movie", "content": {"raw": signal.content}, **geometry, "degraded": degraded}
+    scale = (geometry["frame_interval_s"], *geometry["pixel_size_um"])
+    spec = ImageSpec(noisy.shape, str(noisy.dtype), (1, *noisy.plane_shape), "tyx", scale, "raw")
+    return _register(
+        store, "movie", identity, {"raw": signal}, signal, spec, geometry, NO_POLARITY, False, [],
+        dict(manifest["sources"]), report, {"degraded": degraded},
+    )  # fmt: skip
 
 
 def _silent(what: str, share: float) -> None:
@@ -274,7 +323,7 @@ def _polarity(signal: _Signal, option: str, pixel_nm: float) -> tuple[Polarity, 
 def _register(
     store: ObjectStore, kind: Kind, identity: Mapping[str, Any], signals: Mapping[str, _Signal], analysed: _Signal,
     spec: ImageSpec, geometry: Mapping[str, Any], polarity: Polarity, inverted: bool, told: list[str],
-    sources: Mapping[str, str], report: Report,
+    sources: Mapping[str, str], report: Report, more: Mapping[str, Any] | None = None,
 ) -> Acquisition:  # fmt: skip
     name = digest({"format": MANIFEST_FORMAT, **identity})[:16]
     folder = f"acquisitions/{name}"
@@ -304,7 +353,7 @@ def _register(
         statistics["frame_percentiles_1_99"] = [list(p) for p in analysed.percentiles]
     core = {
         "format": MANIFEST_FORMAT, "id": name, "kind": kind, "arrays": arrays, "block": list(spec.block),
-        "statistics": statistics,
+        "statistics": statistics, **(more or {}),
     }  # fmt: skip
     notes = list(dict.fromkeys([n for s in signals.values() for n in s.source.notes] + told))
     manifest = {

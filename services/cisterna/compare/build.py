@@ -59,9 +59,8 @@ def compare_study(
     runs = read_runs(study.rows, store)
     room = runs[0].document.recipe
     data = aggregate(runs, keep_low_snr)
-    units = {c: u for r in runs for (t, c), u in r.units.items() if t == "frames"}
-    names = chosen(room, data.cells["metric"].unique(), metrics)
-    compared = [describe(room, n, units.get(n, "")) for n in names]
+    names = chosen(room, data.cells["metric"].unique(), data.experiments["metric"].unique(), metrics)
+    compared = [describe(room, n) for n in names]
     effects, f_tests = effects_table(data, study.conditions, compared, study.paired)
     match = match_snr(data.runs, study.conditions, store_name) if room == MOVIES else None
     return Comparison(

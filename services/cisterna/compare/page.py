@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 import cisterna
 from cisterna.compare.effects import LEAST_EXPERIMENTS
 from cisterna.compare.figures import condition_colour
+from cisterna.compare.metrics import FLOOR
 from cisterna.report.canvas import picture
 from cisterna.report.document import RunDocument
 from cisterna.report.page import Grid, Page, Section, Tile, number, render_page
@@ -38,8 +39,8 @@ def render_comparison(c: Comparison, pictures: Mapping[str, Figure]) -> str:
         run=RunDocument(c.study.name, c.room, "", acquisition=c.study.name, cisterna_version=cisterna.__version__),
         lead=lead,
         warnings=list(c.warnings),
-        sections=[_summary(c, pictures), *_phenotypes(c, pictures), _cells(c, pictures), *_matching(c, pictures),
-                  _tests(c), _mixed(c), _means(c), _runs(c), _method(c)],
+        sections=[_summary(c, pictures), *_phenotypes(c, pictures), _cells(c, pictures), *_floor(c),
+                  *_matching(c, pictures), _tests(c), _mixed(c), _means(c), _runs(c), _method(c)],
         facts=[("study", c.study.name), ("recipe", c.room), ("runs", str(len(c.data.runs))), ("cells", str(cells)),
                ("experiments", ", ".join(f"{n} {len(c.study.experiments(n))}" for n in conditions))],
         thing="study",
@@ -105,6 +106,26 @@ def _cells(c: Comparison, pictures: Mapping[str, Figure]) -> Section:
         "Violins and small dots are cells; large dots, experiment means, are what is tested; colours are experiments."
     )
     return Section("Cells and experiments", text=[text], pairs=shown)
+
+
+def _floor(c: Comparison) -> list[Section]:
+    """Dynamics beside what a static scene with fresh noise gives, where runs know it."""
+    means = c.data.experiments
+    rows = []
+    for metric in c.metrics:
+        for condition in c.study.conditions:
+            own = means[means["condition"] == condition]
+            value, floor = (own.loc[own["metric"] == n, "value"] for n in (metric.name, f"{metric.name}{FLOOR}"))
+            if len(floor):
+                rows.append((metric.label, condition, float(value.mean()), float(floor.mean()), metric.unit))
+    if not rows:
+        return []
+    text = (
+        "The same networks, held still and given fresh noise, show changes too: what noise and method alone produce. "
+        "A difference between conditions that their floors show as well is none of the cells'."
+    )
+    header = ("metric", "condition", "mean", "static scene", "unit")
+    return [Section("The floor of dynamics", text=[text], grids=[Grid("Means of experiments", header, rows)])]
 
 
 def _matching(c: Comparison, pictures: Mapping[str, Figure]) -> list[Section]:
@@ -178,10 +199,18 @@ def _runs(c: Comparison) -> Section:
     movies = c.room == "er-movie"
     header = ["condition", "experiment", "cell", "run", "state"]
     if movies:
-        header += ["frames", "low SNR", "SNR unknown", "used", "median SNR", "noise added to SNR"]
+        header += ["cells", "frames", "low SNR", "SNR unknown", "used", "median SNR", "noise added to SNR"]
     columns = ["condition", "experiment", "cell", "run", "state"]
     if movies:
-        columns += ["frames", "frames_low_snr", "frames_snr_unknown", "frames_used", "snr_median", "degraded_to_snr"]
+        columns += [
+            "cells",
+            "frames",
+            "frames_low_snr",
+            "frames_snr_unknown",
+            "frames_used",
+            "snr_median",
+            "degraded_to_snr",
+        ]
     rows = [tuple(r[n] for n in columns) for r in c.data.runs.to_dict("records")]
     text = []
     if movies:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,12 @@ NEEDED = {"er-movie": ("frames",), "fibsem": ("objects", "sites")}
 
 @dataclass(frozen=True)
 class RunTables:
-    """One run of the study: its document, its acquisition's manifest and its tables, as they were written.
-
-    `units`: unit of a table's column, by (table, column), where the file says so.
-    """
+    """One run of the study: its document, its acquisition's manifest and its tables, as they were written."""
 
     row: Row
     document: RunDocument
     manifest: Mapping[str, Any]
     tables: Mapping[str, pd.DataFrame]
-    units: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def degraded(self) -> Mapping[str, Any]:
@@ -127,7 +123,6 @@ def _read(row: Row, document: RunDocument, manifest: Mapping[str, Any], get: Get
     if document.recipe not in NEEDED:
         raise ValueError(f"run {document.run_id} has recipe {document.recipe}: compare knows {', '.join(NEEDED)}")
     tables: dict[str, pd.DataFrame] = {}
-    units: dict[tuple[str, str], str] = {}
     # Older and newer runs differ in columns: what is there is read, no schema is demanded.
     for name in document.tables:
         if name.startswith("merged/"):
@@ -143,12 +138,10 @@ def _read(row: Row, document: RunDocument, manifest: Mapping[str, Any], get: Get
             ) from error
         kept = [f.name for f in arrow.schema if not pa.types.is_list(f.type)]
         tables[name] = arrow.select(kept).to_pandas()
-        for f in arrow.schema:
-            units[name, f.name] = (f.metadata or {}).get(b"unit", b"").decode()
     missing = [t for t in NEEDED[document.recipe] if t not in tables]
     if missing:
         raise ValueError(
             f"run {document.run_id} ({document.state}) has no table {', '.join(missing)}: "
             f"`cisterna retry {document.run_id}` finishes it, or take it out of the study"
         )
-    return RunTables(row, document, manifest, tables, units)
+    return RunTables(row, document, manifest, tables)

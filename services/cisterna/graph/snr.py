@@ -24,11 +24,15 @@ OK, LOW, NOT_APPLICABLE = "ok", "low", "snr_not_applicable"
 
 @dataclass(frozen=True)
 class SignalToNoise:
-    """`power` is E[S²] / E[N²], `mean_std` is mean(S) / std(N); both NaN where `flag` is snr_not_applicable."""
+    """`power` is E[S²] / E[N²], `mean_std` is mean(S) / std(N), `noise_sd` is std(N) in grey values.
+
+    All are NaN where `flag` is snr_not_applicable.
+    """
 
     power: float
     mean_std: float
     flag: str
+    noise_sd: float = math.nan
 
 
 def signal_to_noise(raw: np.ndarray, er: np.ndarray) -> SignalToNoise:
@@ -56,7 +60,21 @@ def signal_to_noise(raw: np.ndarray, er: np.ndarray) -> SignalToNoise:
         return nothing
     offset, noise = float(background.mean()), float(background.var())
     power = max(float(((frame[known] - offset) ** 2).mean()) - noise, 0.0) / noise
-    return SignalToNoise(power, float((signal.mean() - offset) / math.sqrt(noise)), OK if power >= SNR_LIMIT else LOW)
+    flag, noise_sd = OK if power >= SNR_LIMIT else LOW, math.sqrt(noise)
+    return SignalToNoise(power, float((signal.mean() - offset) / noise_sd), flag, noise_sd)
+
+
+def noise_to_reach(found: SignalToNoise, power: float) -> float:
+    """Standard deviation of the Gaussian noise that brings a frame down to an SNR of `power`: σ √(P / power − 1).
+
+    E[S²] stays as it is, and E[N²] becomes σ² + the variance added. 0 where the frame is no brighter; NaN where its
+    SNR is unknown.
+    """
+    if not power > 0 or not math.isfinite(power):
+        raise ValueError(f"an SNR of {power:g} cannot be reached: give a positive number")
+    if math.isnan(found.power):
+        return math.nan
+    return found.noise_sd * math.sqrt(max(found.power / power - 1, 0.0))
 
 
 def is_clipped(background: np.ndarray) -> bool:

@@ -18,6 +18,7 @@ COMPARED_RUNS = Table(
         Column("run", "string", "-", "run"),
         Column("state", "string", "-", "state of the run"),
         Column("acquisition", "string", "-", "recording that the run stands on"),
+        Column("cells", "int64", "count", "cells in the run: labelled ones, else 1"),
         Column("frames", "int64", "count", "frames of the movie; 0 for volumes"),
         Column("frames_low_snr", "int64", "count", "frames flagged low in SNR"),
         Column("frames_snr_unknown", "int64", "count", "frames whose SNR cannot be measured; they stay in"),
