@@ -39,11 +39,26 @@ OBJECTS = Table(
         Column(
             "diameter_mask_nm", "float64", "nm", "diameter of the sphere of the same volume; moves with the threshold"
         ),
+        Column(
+            "diameter_image_nm",
+            "float64",
+            "nm",
+            "diameter of the membrane in the image; NaN: see the reason",
+        ),
+        Column("diameter_image_reason", "string", "", "why there is no diameter from the image; empty where there is"),
+        Column("surface_area_nm2", "float64", "nm²", "surface area (Crofton, 13 directions)"),
+        Column("sphericity", "float64", "", "surface of the ball of the same volume over the surface; 1 for a ball"),
+        Column("axis_major_nm", "float64", "nm", "longest axis of the ellipsoid with the same second moments"),
+        Column("axis_middle_nm", "float64", "nm", "its middle axis"),
+        Column("axis_minor_nm", "float64", "nm", "its shortest axis"),
+        *(Column(f"major_{axis}", "float64", "", f"unit vector along the longest axis, {axis}") for axis in "zyx"),
         Column("mean_probability", "float64", "", "mean predicted probability, 0..1; NaN where labels were given"),
         Column("mean_grey", "float64", "grey", "mean grey value in the image; NaN where no image was given"),
         Column("touches_edge", "bool", "", "has a voxel on a face of the volume: its measures are lower bounds"),
         Column("er_distance_nm", "float64", "nm", "surface distance to the ER; inf beyond the search radius"),
         Column("site_id", "uint32", "", "site that the object belongs to; 0 = none"),
+        Column("overlap_share", "float64", "", "share of its voxels in the class that the rules exclude overlaps with"),
+        Column("excluded", "string", "", "why the rules leave the object out; empty where they do not"),
     ),
     ("class", "object_id"),
 )
