@@ -61,16 +61,14 @@ def noise_for(store: ObjectStore, document: dict[str, Any], to_snr: float) -> li
             classes = read_box(store, f"{document['arrays'][CLASSES]}/0", frame)[0]
         except ObjectMissing as error:
             raise UsageError(
-                f"run {document['run_id']} lost the classes of frame {t}: `cisterna verify {document['run_id']} --repair`"
+                f"run {document['run_id']} lost the classes of frame {t}: see `cisterna verify {document['run_id']}`"
             ) from error
         found = signal_to_noise(read_box(store, f"{raw.path}/0", frame)[0], classes > 0)
         power.append(found.power)
         noise.append(noise_to_reach(found, to_snr))
     known = [p for p in power if math.isfinite(p)]
     if not known:
-        raise UsageError(
-            f"the SNR of run {document['run_id']} is not known (clipped background): nothing can be matched"
-        )
+        raise UsageError(f"the SNR of run {document['run_id']} is unknown (clipped background): it cannot be matched")
     if not float(np.median(known)) > to_snr:
         raise UsageError(
             f"run {document['run_id']} has a median SNR of {np.median(known):.3g}, not above {to_snr:g}: "

@@ -43,6 +43,13 @@ def add_arguments(commands: Any, argv: list[str]) -> None:
         for kind in ("fibsem", "er-movie"):
             p = kinds.add_parser(kind)
             _input_arguments(p, kind)
+            if verb == "submit" and kind == "er-movie":
+                p.add_argument(
+                    "--degrade-to-snr",
+                    type=float,
+                    metavar="SNR",
+                    help="run on a copy with noise added; INPUT may be a finished run (docs/compare.md)",
+                )
             if verb == "submit":
                 p.add_argument("--wait", action="store_true", help="follow the run to its end; exit with its code")
                 p.set_defaults(run=lambda a, kind=kind: submit_command(Home.find(), kind, a))
@@ -102,10 +109,11 @@ def submit_command(home: Home, kind: str, args: argparse.Namespace) -> int:
 
 def submit(home: Home, store: ObjectStore, kind: str, args: argparse.Namespace) -> tuple[str, int | None]:
     """Registers and starts a run; the exit code where it has ended before already."""
-    recipe = read_recipe(kind, args.recipe, args.set)
+    degrade = getattr(args, "degrade_to_snr", None) is not None
+    recipe = None if degrade else read_recipe(kind, args.recipe, args.set)
     if driver_command() is None:
         home.addresses()  # no services: say so before anything is registered
-    plan = _registered_plan(store, kind, recipe, args)
+    plan = _registered_plan(store, kind, recipe, args) if recipe else _degraded_plan(store, args)
     document = record.read_run(store, plan.run_id)
     for warning in plan.warnings:
         print(f"note: {warning}", file=sys.stderr)
@@ -156,13 +164,16 @@ def start_driver(home: Home, store_url: str, run_id: str) -> None:
     (home.drivers / run_id).write_text(str(driver.pid))
 
 
-def read_recipe(kind: str, path: Path | None, settings: list[str]) -> Recipe:
-    """The recipe of a file and --set options, rules and parameters resolved to full sets (every default written)."""
+def read_recipe(kind: str, path: Path | None, settings: list[str], otherwise: str = "") -> Recipe:
+    """The recipe of a file and --set options, rules and parameters resolved to full sets (every default written).
+
+    Without a file, `otherwise` is the YAML to start from.
+    """
     import yaml
 
     if path is not None and not path.is_file():
         raise UsageError(f"recipe {path} does not exist")
-    values = yaml.safe_load(path.read_text()) if path is not None else {}
+    values = yaml.safe_load(path.read_text() if path is not None else otherwise)
     if values is None:
         values = {}
     for setting in settings:
@@ -228,7 +239,7 @@ def named_paths(options: list[str], flag: str) -> dict[str, Path]:
 
 
 def _registered_plan(store: ObjectStore, kind: str, recipe: Recipe, args: argparse.Namespace) -> Plan:
-    from cisterna.acquire import ingest_cells, ingest_existing, ingest_movie, ingest_volume
+    from cisterna.acquire import ingest_existing, ingest_movie, ingest_volume
 
     for folder in demo_models():
         install_model(store, folder)
@@ -262,12 +273,52 @@ def _registered_plan(store: ObjectStore, kind: str, recipe: Recipe, args: argpar
             )
         uses: dict[str, UsedArray] = {}
         if getattr(args, "cells", None) is not None:
-            used = ingest_cells(store, acquired.id, args.cells)
-            uses["cells"] = UsedArray(used.path, used.identity, str(args.cells))
+            uses["cells"] = _cells(store, acquired.id, args.cells)
         for name, path in named_paths(getattr(args, "use", []), "--use").items():
             used = ingest_existing(store, acquired.id, name, path)
             uses[name] = UsedArray(used.path, used.identity, str(path))
     return make_plan(store, recipe, read_acquisition(store, acquired.id), uses)
+
+
+def _degraded_plan(store: ObjectStore, args: argparse.Namespace) -> Plan:
+    """The same recipe over a copy of a finished run's recording with noise added (docs/compare.md)."""
+    from cisterna.acquire import ingest_movie
+    from cisterna.cli.degrade import ingest_degraded_copy, run_to_degrade
+
+    given = [args.pixel_size_nm, args.frame_interval_s, args.channel, args.cells]
+    if args.input is None:
+        raise UsageError("give the INPUT movie, or a finished run of it")
+    with ingest_progress() as progress:
+        acquired = None
+        if args.input.exists():
+            acquired = ingest_movie(
+                store,
+                args.input,
+                pixel_size_um=args.pixel_size_nm / 1000 if args.pixel_size_nm else None,
+                frame_interval_s=args.frame_interval_s,
+                channel=args.channel,
+                progress=progress,
+            ).id
+        elif any(value is not None for value in given):
+            raise UsageError(
+                f"{args.input} is no file: sizes, channel and cells of a run stand already, leave them out"
+            )
+        document = run_to_degrade(store, args.input, acquired)
+        recipe_yaml = store.get(f"{record.run_folder(document['run_id'])}/recipe.yaml").decode()
+        recipe = read_recipe("er-movie", args.recipe, args.set, recipe_yaml)
+        check_models(store, recipe)
+        copy = ingest_degraded_copy(store, document, args.degrade_to_snr, progress)
+        uses = {c: UsedArray(u["path"], u["identity"], u["source"]) for c, u in document["uses"].items()}
+        if args.cells is not None:
+            uses["cells"] = _cells(store, copy.id, args.cells)
+    return make_plan(store, recipe, copy, uses)
+
+
+def _cells(store: ObjectStore, acquisition_id: str, path: Path) -> UsedArray:
+    from cisterna.acquire import ingest_cells
+
+    used = ingest_cells(store, acquisition_id, path)
+    return UsedArray(used.path, used.identity, str(path))
 
 
 def plan_command(home: Home, kind: str, args: argparse.Namespace) -> int:
