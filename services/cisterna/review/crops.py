@@ -49,7 +49,8 @@ def cut(
         raise ValueError(f"an edge of {edge_nm} nm is no size: take for example {EDGE_NM:g}")
     level = image.levels[-1]
     for candidate in image.levels:
-        if math.prod(max(1.0, edge_nm / s) for s in candidate.scale) <= most:
+        sides = [min(n, max(1.0, edge_nm / s)) for n, s in zip(candidate.shape, candidate.scale, strict=True)]
+        if math.prod(sides) <= most:
             level = candidate
             break
     low, high = [], []
