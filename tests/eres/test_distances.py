@@ -9,6 +9,7 @@ import pytest
 from cisterna.chunks import BlockGrid, Box
 from cisterna.eres import Rules
 from cisterna.eres.distances import Distances, measure_block, measure_regions, surface_voxels
+from cisterna.eres.transform import squared_distance_nm2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -140,6 +141,30 @@ def test_a_halo_one_voxel_too_small_loses_a_pair():
     )
     assert in_blocks(arrays, (4, 4, 4), rules, (1, 1, 4)).vesicle_tubular.nm.tolist() == [48.0]
     assert not len(in_blocks(arrays, (4, 4, 4), rules, (1, 1, 4), shrink=1).vesicle_tubular.nm)
+
+
+@pytest.mark.parametrize("voxels", [0, 10**9])
+def test_trees_and_transforms_give_the_same(voxels, monkeypatch):
+    monkeypatch.setattr("cisterna.eres.distances._VOXELS_A_QUERY", voxels)
+    for seed in range(6):
+        arrays = scene(seed)
+        check(in_blocks(arrays, SIZES[0], RULES[0], (5, 6, 12)), arrays, SIZES[0], RULES[0], True)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shape=st.tuples(*[st.integers(1, 9)] * 3), fill=st.sampled_from([0.0, 0.02, 0.3, 1.0]), size=st.sampled_from(SIZES),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_the_transform_against_all_pairs(shape, fill, size, seed):
+    mask = np.random.default_rng(seed).random(shape) < fill
+    found = squared_distance_nm2(mask, size)
+    if not mask.any():
+        assert np.isinf(found).all()
+        return
+    every, inside = (np.argwhere(m) * np.asarray(size) for m in (np.ones(shape, bool), mask))
+    expected = ((every[:, None] - inside[None]) ** 2).sum(-1).min(axis=1)
+    np.testing.assert_allclose(found.ravel(), expected, rtol=1e-13, atol=1e-9)
 
 
 @pytest.mark.parametrize("fill", [0.01, 0.9])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,15 +119,16 @@ def measure_block(
     from_mask = rules.golgi_from_mask(golgi is not None)
     no_pairs = Pairs(*_NO_PAIR)
     surface_groups = rules.group_measure == "surface"
+    to_er = _Field(er, size)
     links = no_pairs
     if rules.link_measure == "surface":
         links = _pairs(ves, tub, rules.link_nm, "euclidean")
         links = least_pairs([links, _overlapping(vesicles, tubular, core)])
     return Distances(
-        vesicle_er=_to_mask(vesicles, ves, er, core, rules.er_search_nm, "euclidean"),
-        tubular_er=_to_mask(tubular, tub, er, core, rules.er_search_nm, "euclidean"),
+        vesicle_er=_to_mask(vesicles, ves, to_er, core, rules.er_search_nm, "euclidean"),
+        tubular_er=_to_mask(tubular, tub, to_er, core, rules.er_search_nm, "euclidean"),
         vesicle_golgi=(
-            _to_mask(vesicles, ves, golgi, core, rules.golgi_distance_nm, rules.golgi_metric)
+            _to_mask(vesicles, ves, _Field(golgi, size), core, rules.golgi_distance_nm, rules.golgi_metric)
             if from_mask and golgi is not None
             else Nearest(*_NO_NEAREST)
         ),
@@ -354,34 +356,74 @@ def _overlapping(a: NDArray[np.integer], b: NDArray[np.integer], core: Box) -> P
     return Pairs(pairs[:, 0], pairs[:, 1], np.zeros(len(pairs)))
 
 
+@dataclass(frozen=True)
+class _Field:
+    """A mask and the distances to it: a transform of the whole window, made once and only where it is worth it."""
+
+    mask: NDArray[np.bool_]
+    size: NDArray[np.float64]
+
+    @cached_property
+    def squared_nm2(self) -> NDArray[np.float64]:
+        from cisterna.eres.transform import squared_distance_nm2  # numba compiles: not for a few small objects
+
+        return squared_distance_nm2(self.mask, self.size.tolist())
+
+    @cached_property
+    def surface(self) -> NDArray[np.int64]:
+        return surface_voxels(self.mask)
+
+
 def _to_mask(
-    labels: NDArray[np.integer], objects: _Surfaces, mask: NDArray[np.generic], core: Box, limit_nm: float, metric: str
+    labels: NDArray[np.integer], objects: _Surfaces, to: _Field, core: Box, limit_nm: float, metric: str
 ) -> Nearest:
     """Least distance (at most ``limit_nm``) of each object's core voxels to a mask."""
-    own = labels[core.slices]
+    own, mask = labels[core.slices], to.mask
     inside = np.unique(own[(mask[core.slices] != 0) & (own != 0)]).astype(np.int64)
     found = [Nearest(inside, np.zeros(len(inside)))]
-    near = np.zeros(mask.shape, bool)
+    every = np.repeat(objects.label, np.diff(objects.begin))
+    ask = objects.in_core & ~np.isin(every, inside)
+    if not ask.any() or not mask.any():
+        return _least(found)
+    label, index = every[ask], objects.index[ask]
+    made = "squared_nm2" in vars(to)
+    if metric == "euclidean" and (made or len(index) * _VOXELS_A_QUERY > mask.size):
+        nm = np.round(np.sqrt(to.squared_nm2[tuple(index.T)]), DECIMALS)
+    else:
+        label, nm = _by_tree(label, index, objects, to, limit_nm, metric)
+    keep = nm <= limit_nm + TOLERANCE_NM
+    found.append(Nearest(label[keep], nm[keep]))
+    return _least(found)
+
+
+_VOXELS_A_QUERY = 400
+"""A query of the tree costs as much as the transform of so many voxels (15 µs, 35 ns)."""
+
+
+def _by_tree(
+    label: NDArray[np.int64],
+    index: NDArray[np.int64],
+    objects: _Surfaces,
+    to: _Field,
+    limit_nm: float,
+    metric: str,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Labels and distances of the voxels that have the mask within the limit."""
+    near = np.zeros(to.mask.shape, bool)
+    reach = np.floor((limit_nm + _SLACK_NM) / objects.size).astype(np.int64)
     for i in range(len(objects.label)):
         points = objects.index[objects.points(i)][objects.in_core[objects.points(i)]]
         if len(points):
-            reach = np.floor((limit_nm + _SLACK_NM) / objects.size).astype(np.int64)
             low, high = np.maximum(points.min(axis=0) - reach, 0), points.max(axis=0) + reach + 1
             near[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = True
-    if near.any():
-        target = surface_voxels(mask)
-        target = target[near[tuple(target.T)]]
-        ask = objects.in_core & ~np.isin(np.repeat(objects.label, np.diff(objects.begin)), inside)
-        if len(target) and ask.any():
-            tree = cKDTree(target * objects.size, balanced_tree=False, compact_nodes=False)
-            p = np.inf if metric == "per_axis" else 2.0
-            at = tree.query(objects.nm[ask], p=p, distance_upper_bound=limit_nm + _SLACK_NM)[1]
-            hit = at < len(target)
-            nm = _lengths(objects.index[ask][hit] - target[at[hit]], objects.size, metric)
-            label = np.repeat(objects.label, np.diff(objects.begin))[ask][hit]
-            keep = nm <= limit_nm + TOLERANCE_NM
-            found.append(Nearest(label[keep], nm[keep]))
-    return _least(found)
+    target = to.surface[near[tuple(to.surface.T)]]
+    if not len(target):
+        return label[:0], np.zeros(0)
+    tree = cKDTree(target * objects.size, balanced_tree=False)
+    p = np.inf if metric == "per_axis" else 2.0
+    at = tree.query(index * objects.size, p=p, distance_upper_bound=limit_nm + _SLACK_NM)[1]
+    hit = at < len(target)
+    return label[hit], _lengths(index[hit] - target[at[hit]], objects.size, metric)
 
 
 def _least(parts: Sequence[Nearest]) -> Nearest:

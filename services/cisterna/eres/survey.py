@@ -23,7 +23,7 @@ from cisterna.eres.rules import TOLERANCE_NM, Rules
 LARGEST_RADIUS_NM = 75.0
 """Balls beyond this are no vesicles: groups that hold one are not relocated, and counted as left out."""
 
-BALLS = 2_000_000
+BALLS = 1_000_000
 """Balls of groups placed in all; each group gets an equal number of places, 100 to 2,000."""
 
 FITS, NEAR_ER, LINKED, GOLGI = 1, 2, 4, 8
@@ -283,7 +283,7 @@ class _Nearby:
         inside[within] = mask[tuple(at[within].T)]
         target = surface_voxels(mask)
         if len(target):
-            tree = cKDTree((target + self.start + 0.5) * self.size, balanced_tree=False, compact_nodes=False)
+            tree = cKDTree((target + self.start + 0.5) * self.size, balanced_tree=False)
             p = np.inf if metric == "per_axis" else 2.0
             out = tree.query(self.points, p=p, distance_upper_bound=limit_nm + 2 * TOLERANCE_NM)[0]
         out[inside] = 0.0
