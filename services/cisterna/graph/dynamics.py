@@ -36,14 +36,16 @@ def measure_dynamics(
     frame_interval_s: float,
     parameters: TrackingParameters | None = None,
     field_um: tuple[float, float] | None = None,
+    names: np.ndarray | None = None,
 ) -> Dynamics:
     """Follows the junctions and tips of traced frames (tables `nodes` and `edges` of the whole movie).
 
     `field_um` is the position (y, x) of the last pixel's centre: what begins or ends near the border may have come
-    from outside. Raises ValueError for an interval that is not positive.
+    from outside. `names` (one a row of `nodes`) are identities of junctions that are known already. Raises ValueError
+    for an interval that is not positive.
     """
     parameters = parameters or TrackingParameters()
-    track, junctions = track_junctions(nodes, frames, frame_interval_s, parameters, field_um)
+    track, junctions = track_junctions(nodes, frames, frame_interval_s, parameters, field_um, names)
     own = track > 0
     seen = nodes[own]
     junctions, partners = name_partners(seen, edges, track[own], junctions, parameters)

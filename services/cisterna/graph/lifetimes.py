@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cisterna.graph.parameters import TrackingParameters
-from cisterna.graph.tracking import check_interval, follow, near_border
+from cisterna.graph.tracking import check_interval, follow, near_border, tracks_of_names
 from cisterna.tables.networks import EPISODES, JUNCTIONS
 
 MULTI_WAY = 4
@@ -24,6 +24,7 @@ def track_junctions(
     frame_interval_s: float,
     parameters: TrackingParameters | None = None,
     field_um: tuple[float, float] | None = None,
+    names: np.ndarray | None = None,
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Follows junctions (kind `junction`) through the frames of a `nodes` table.
 
@@ -32,19 +33,18 @@ def track_junctions(
 
     Returns the track of each row of `nodes` (0: none) and the junctions table (see `junction_table`). `field_um` is
     the position of the last pixel's centre (y, x): what begins or ends within `max_displacement_um` of the border may
-    have come from outside. Raises ValueError for an interval that is not positive.
+    have come from outside. `names` (one a row) are identities that are known already, from a phantom or by hand:
+    nothing is linked then. Raises ValueError for an interval that is not positive.
     """
     parameters = parameters or TrackingParameters()
     check_interval(frame_interval_s)
     rows = np.flatnonzero((nodes["kind"] == "junction").to_numpy())
     track = np.zeros(len(nodes), np.int64)
-    track[rows] = follow(
-        nodes[["y_um", "x_um"]].to_numpy(np.float64)[rows],
-        nodes["frame"].to_numpy(np.int64)[rows],
-        frames,
-        parameters.max_displacement_um,
-        parameters.gap_frames,
-    )
+    places, frame_of = nodes[["y_um", "x_um"]].to_numpy(np.float64)[rows], nodes["frame"].to_numpy(np.int64)[rows]
+    if names is None:
+        track[rows] = follow(places, frame_of, frames, parameters.max_displacement_um, parameters.gap_frames)
+    else:
+        track[rows] = tracks_of_names(names[rows], frame_of, parameters.gap_frames)
     return track, junction_table(nodes.iloc[rows], track[rows], frames, frame_interval_s, parameters, field_um)
 
 

@@ -31,6 +31,18 @@ def follow(places: np.ndarray, frame_of: np.ndarray, frames: int, reach: float, 
     return track
 
 
+def tracks_of_names(names: np.ndarray, frame_of: np.ndarray, gap_frames: int) -> np.ndarray:
+    """Tracks (from 1) of points whose identity is known: one name is one track, unless it is unseen for longer than
+    `gap_frames`.
+    """
+    order = np.lexsort((frame_of, names))
+    name, frame = names[order], frame_of[order]
+    new = np.append(True, (name[1:] != name[:-1]) | (np.diff(frame) > gap_frames + 1))[: len(names)]
+    track = np.zeros(len(names), np.int64)
+    track[order] = np.cumsum(new)
+    return track
+
+
 def check_interval(frame_interval_s: float) -> None:
     """Raises ValueError for an interval that is no time."""
     if not (math.isfinite(frame_interval_s) and frame_interval_s > 0):

@@ -79,12 +79,14 @@ def shown_network(movie: MoviePhantom, merge_px: float | None = None) -> tuple[p
 class LinkScore:
     """Links between sightings of a track, counted against the truth.
 
-    `found`: all links made, gaps closed included; `correct`: those between detections of one true junction;
+    `found`: all links made, gaps closed included; `found_detected`: those whose two ends are detections of true
+    junctions; `correct`: those between detections of one true junction;
     `correct_adjacent`: those of them between neighbouring frames; `true`: links of true junctions between
     neighbouring frames; `true_detected`: those whose two ends were both detected.
     """
 
     found: int
+    found_detected: int
     correct: int
     correct_adjacent: int
     true: int
@@ -94,6 +96,11 @@ class LinkScore:
     def precision(self) -> float:
         """Correct links over all links made; links of false detections count against it."""
         return self.correct / self.found if self.found else float("nan")
+
+    @property
+    def precision_detected(self) -> float:
+        """Correct links over links between detections of true junctions: the share that tracking itself got right."""
+        return self.correct / self.found_detected if self.found_detected else float("nan")
 
     @property
     def recall_detected(self) -> float:
@@ -126,10 +133,11 @@ def score_links(found: pd.DataFrame, shown: pd.DataFrame, tolerance_um: float) -
     members = shown["members"].tolist()
     order = np.lexsort((found["frame"].to_numpy(), found["track"].to_numpy()))
     track, frame = found["track"].to_numpy()[order], found["frame"].to_numpy()[order]
-    total = correct = adjacent = 0
+    total = both = correct = adjacent = 0
     for i in np.flatnonzero((track[1:] == track[:-1]) & (track[1:] > 0)).tolist():
         total += 1
         p, q = stands[order[i]], stands[order[i + 1]]
+        both += bool(p >= 0 and q >= 0)
         if p >= 0 and q >= 0 and members[p] & members[q]:
             correct += 1
             adjacent += bool(frame[i + 1] == frame[i] + 1)
@@ -138,7 +146,7 @@ def score_links(found: pd.DataFrame, shown: pd.DataFrame, tolerance_um: float) -
     for before, after in pairwise(true_rows):
         true += _continued([members[r] for r in before], [members[r] for r in after])
         detected += _continued([members[r] for r in before if seen[r]], [members[r] for r in after if seen[r]])
-    return LinkScore(total, correct, adjacent, true, detected)
+    return LinkScore(total, both, correct, adjacent, true, detected)
 
 
 def _continued(before: list[frozenset[int]], after: list[frozenset[int]]) -> int:
