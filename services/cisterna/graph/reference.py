@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping, Sequence
 
 import networkx as nx
 import numpy as np
@@ -15,6 +16,11 @@ from scipy import ndimage
 from skimage.morphology import skeletonize
 
 REFERENCE_LEAST_PIXELS = 50
+REFERENCE_COLUMNS = (
+    *("Filename", "no_nodes", "no_edges", "assortativity", "clustering", "compo", "ratio_nodes", "ratio_edges"),
+    *(f"degree {d}" for d in range(1, 7)),
+)
+"""The published CSV's columns in its order."""
 
 
 def reference_columns(mask: np.ndarray, name: str) -> dict[str, object]:
@@ -53,6 +59,19 @@ def columns_of(graph: nx.Graph, name: str) -> dict[str, object]:
     for degree in range(1, 7):
         row[f"degree {degree}"] = degrees.count(degree)
     return row
+
+
+def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows of `reference_columns` as the published file writes them: a header, counts whole, figures with 5 decimals.
+
+    The components are written with decimals too, as they are there; figures without a value are `nan`.
+    """
+    lines = [",".join(REFERENCE_COLUMNS)]
+    for row in rows:
+        counts = [str(row[name]) for name in REFERENCE_COLUMNS[:3]]
+        figures = [f"{float(str(row[name])):.5f}" for name in REFERENCE_COLUMNS[3:8]]
+        lines.append(",".join([*counts, *figures, *(str(row[name]) for name in REFERENCE_COLUMNS[8:])]))
+    return "\n".join(lines) + "\n"
 
 
 def reference_graph(mask: np.ndarray) -> nx.Graph:
