@@ -74,6 +74,7 @@ def classify_in_blocks(
     block: Sequence[int],
     rules: str | Rules | Mapping[str, object] = "nair2025",
     golgi_mask: NDArray[np.generic] | None = None,
+    ccv_mask: NDArray[np.generic] | None = None,
 ) -> Sites:
     """What :func:`classify_sites` gives, holding one block and its halo at a time. Labels must be whole numbers."""
     chosen = find_rules(rules)
@@ -97,6 +98,7 @@ def classify_in_blocks(
                 box.relative_to(window.offset),
                 voxel_size_nm,
                 chosen,
+                None if ccv_mask is None else np.asarray(ccv_mask[window.slices]) != 0,
             )
         )
     frames = []

@@ -27,18 +27,20 @@ def classify_sites(
     rules: str | Rules | Mapping[str, object] = "nair2025",
     golgi_mask: ArrayLike | None = None,
     image: ArrayLike | None = None,
+    ccv_mask: ArrayLike | None = None,
     splitting: Splitting = SPLITTING,
 ) -> Sites:
     """Classifies ER exit sites.
 
-    Arrays are (Z,Y,X) on one grid of ``voxel_size_nm`` (z,y,x). Labels are whole numbers, 0 background, one number
-    per object, kept as ``object_id``; a bool array becomes its 26-connected components, and touching vesicles in it are
-    cut apart as ``splitting`` says (``NO_SPLITTING``: left as they are). Masks count where
-    they are not 0. ``rules`` is a name, a :class:`Rules`, its JSON, or a mapping of changed fields. ``image`` (grey
-    values, NaN = unknown) fills ``mean_grey`` of the objects.
+       Arrays are (Z,Y,X) on one grid of ``voxel_size_nm`` (z,y,x). Labels are whole numbers, 0 background, one number
+       per object, kept as ``object_id``; a bool array becomes its 26-connected components, and touching vesicles in it are
+       cut apart as ``splitting`` says (``NO_SPLITTING``: left as they are). Masks count where
+       they are not 0. ``rules`` is a name, a :class:`Rules`, its JSON, or a mapping of changed fields. ``image`` (grey
+       values, NaN = unknown) fills ``mean_grey`` of the objects.
+    ``ccv_mask`` is what the rule ``exclude_overlap_with`` speaks of.
 
-    Raises ValueError for shapes that differ, negative labels or labels beyond uint32, NaN in a mask, or a voxel
-    size that is not three positive numbers.
+       Raises ValueError for shapes that differ, negative labels or labels beyond uint32, NaN in a mask, or a voxel
+       size that is not three positive numbers.
     """
     chosen = find_rules(rules)
     size = check_voxel_size(voxel_size_nm)
@@ -48,6 +50,7 @@ def classify_sites(
     tubular = as_labels(tubular_labels, "tubular_labels", vesicles.shape)
     er = as_mask(er_mask, "er_mask", vesicles.shape)
     golgi = None if golgi_mask is None else as_mask(golgi_mask, "golgi_mask", vesicles.shape)
+    ccv = None if ccv_mask is None else as_mask(ccv_mask, "ccv_mask", vesicles.shape)
     grey = None if image is None else np.asarray(image)
     if grey is not None and grey.shape != vesicles.shape:
         raise ValueError(f"image has shape {grey.shape}, vesicle_labels {vesicles.shape}: give arrays on one grid")
@@ -56,7 +59,7 @@ def classify_sites(
         objects_frame(name, ObjectSums.of_labels(labels, image=grey), size, vesicles.shape)
         for name, labels in ((VESICLES, vesicles), (TUBULAR, tubular))
     ]
-    distances = measure_block(vesicles, tubular, er, golgi, whole, size, chosen)
+    distances = measure_block(vesicles, tubular, er, golgi, whole, size, chosen, ccv)
     if not chosen.golgi_from_mask(golgi is not None):
         members, _, _ = region_members(frames[0], distances.vesicle_vesicle, chosen)
         distances = replace(distances, vesicle_region=measure_regions(vesicles, members, whole, size, chosen))

@@ -9,8 +9,9 @@ minimum over all blocks is the distance in the whole volume.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,12 +55,43 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class Overlap:
+    """Voxels that single objects share with a mask: object ids (ascending) and counts."""
+
+    id: NDArray[np.int64]
+    voxels: NDArray[np.int64]
+
+    def of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Shared voxels of each of ``ids``."""
+        if not len(self.id):
+            return np.zeros(len(ids), np.int64)
+        at = np.minimum(np.searchsorted(self.id, ids), len(self.id) - 1)
+        return np.where(self.id[at] == ids, self.voxels[at], 0)
+
+    @classmethod
+    def counted(cls, labels: NDArray[np.integer], mask: NDArray[np.bool_]) -> Overlap:
+        """Of labels (0 background) and a mask of one shape."""
+        ids, voxels = np.unique(labels[mask & (labels != 0)], return_counts=True)
+        return cls(ids.astype(np.int64), voxels.astype(np.int64))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Overlap]) -> Overlap:
+        """Sum over parts."""
+        every = np.concatenate([np.zeros(0, np.int64), *(p.id for p in parts)])
+        voxels = np.concatenate([np.zeros(0, np.int64), *(p.voxels for p in parts)])
+        ids, at = np.unique(every, return_inverse=True)
+        total = np.zeros(len(ids), np.int64)
+        np.add.at(total, at, voxels)
+        return cls(ids, total)
+
+
+@dataclass(frozen=True)
 class Distances:
     """Everything the rules ask of the geometry, from one block or joined from many.
 
     ``vesicle_region`` (from :func:`measure_regions`) is measured in the metric of the Golgi rule, and only where groups
     of large extent are the Golgi reference; ``vesicle_golgi`` only where a segmentation is. Pairs whose rule compares
-    centroids are empty.
+    centroids are empty. ``vesicle_overlap`` is counted only where the rules exclude overlaps.
     """
 
     vesicle_er: Nearest
@@ -69,16 +101,33 @@ class Distances:
     vesicle_region: Pairs
     tubular_tubular: Pairs
     vesicle_tubular: Pairs
+    vesicle_overlap: Overlap
 
     @classmethod
     def joined(cls, parts: Iterable[Distances]) -> Distances:
         """Minimum over parts."""
         held = list(parts)
-        out: dict[str, Nearest | Pairs] = {}
+        out: dict[str, Nearest | Pairs | Overlap] = {}
         for f in fields(cls):
             values = [getattr(p, f.name) for p in held]
-            out[f.name] = least_pairs(values) if _is_pairs(f.name) else _least(values)
+            if f.name == "vesicle_overlap":
+                out[f.name] = Overlap.joined(values)
+            else:
+                out[f.name] = least_pairs(values) if _is_pairs(f.name) else _least(values)
         return cls(**out)  # type: ignore[arg-type]
+
+    def without_vesicles(self, ids: NDArray[np.integer]) -> Distances:
+        """The same without any pair of the vesicles ``ids``."""
+        if not len(ids):
+            return self
+        found: dict[str, Any] = {}
+        for name in ("vesicle_vesicle", "vesicle_region", "vesicle_tubular"):
+            pairs: Pairs = getattr(self, name)
+            out = np.isin(pairs.a, ids)
+            if name != "vesicle_tubular":
+                out |= np.isin(pairs.b, ids)
+            found[name] = Pairs(pairs.a[~out], pairs.b[~out], pairs.nm[~out])
+        return replace(self, **found)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Named arrays, for a part."""
@@ -91,9 +140,9 @@ class Distances:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Distances:
         """Inverse of :meth:`arrays`."""
-        out: dict[str, Nearest | Pairs] = {}
+        out: dict[str, Nearest | Pairs | Overlap] = {}
         for f in fields(cls):
-            kind = Pairs if _is_pairs(f.name) else Nearest
+            kind = Overlap if f.name == "vesicle_overlap" else Pairs if _is_pairs(f.name) else Nearest
             out[f.name] = kind(*(arrays[f"{f.name}.{g.name}"] for g in fields(kind)))  # type: ignore[arg-type]
         return cls(**out)  # type: ignore[arg-type]
 
@@ -106,12 +155,13 @@ def measure_block(
     core: Box,
     voxel_size_nm: Sequence[float],
     rules: Rules,
+    overlap: NDArray[np.bool_] | None = None,
 ) -> Distances:
     """Distances seen from one block, all but ``vesicle_region``.
 
     The arrays (Z,Y,X) hold the block and its halo, clipped to the volume; ``core`` is the block's box within them.
     The halo must reach ``rules.object_halo_voxels(...)`` wherever the volume goes on. ``golgi`` None = there is
-    no Golgi segmentation.
+    no Golgi segmentation; ``overlap`` is the class that the rules exclude overlaps with.
     """
     size = np.asarray(voxel_size_nm, np.float64)
     ves = _Surfaces.of_labels(vesicles, core, size)
@@ -140,6 +190,11 @@ def measure_block(
             _pairs(tub, tub, rules.group_tubular_nm, "euclidean", same=True) if surface_groups else no_pairs
         ),
         vesicle_tubular=links,
+        vesicle_overlap=(
+            Overlap.counted(vesicles[core.slices], overlap[core.slices])
+            if rules.check_overlap(overlap is not None) and overlap is not None
+            else Overlap.joined([])
+        ),
     )
 
 
@@ -387,7 +442,7 @@ def _to_mask(
         return _least(found)
     label, index = every[ask], objects.index[ask]
     made = "squared_nm2" in vars(to)
-    if metric == "euclidean" and (made or len(index) * _VOXELS_A_QUERY > mask.size):
+    if metric == "euclidean" and (made or len(index) * VOXELS_A_QUERY > mask.size):
         nm = np.round(np.sqrt(to.squared_nm2[tuple(index.T)]), DECIMALS)
     else:
         label, nm = _by_tree(label, index, objects, to, limit_nm, metric)
@@ -396,7 +451,7 @@ def _to_mask(
     return _least(found)
 
 
-_VOXELS_A_QUERY = 400
+VOXELS_A_QUERY = 400
 """A query of the tree costs as much as the transform of so many voxels (15 µs, 35 ns)."""
 
 

@@ -64,6 +64,13 @@ class Rules:
     cluster_region_nm: float = _rule(400.0, "clusters in a region <= 400 nm", "~250")
     cluster_min: int = _rule(5, "5-55 vesicles", "3-40, 5-40, 5-50")
     cluster_max: int = _rule(55, "5-55 vesicles", "3-40, 5-40, 5-50")
+    exclude_overlap_with: str = _rule(
+        "none",
+        "ours: a vesicle model also answers to clathrin coats",
+        "ccv: vesicles that lie in the segmentation of clathrin-coated vesicles are left out",
+        ("none", "ccv"),
+    )
+    exclude_overlap_share: float = _rule(0.5, "ours: share of a vesicle's voxels in the other class, at least")
     require_cluster: bool = _rule(
         False, "ours: a model finds one or a few vesicles of a cluster", "true: a stand-alone site must be a cluster"
     )
@@ -83,6 +90,10 @@ class Rules:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"rule {name} = {value!r}: give a whole number >= 1")
+        share = self.exclude_overlap_share
+        if not isinstance(share, int | float) or isinstance(share, bool) or not 0 < share <= 1:
+            raise ValueError(f"rule exclude_overlap_share = {share!r}: give a share above 0 and up to 1")
+        object.__setattr__(self, "exclude_overlap_share", float(share))
         if not isinstance(self.require_cluster, bool):
             raise ValueError(f"rule require_cluster = {self.require_cluster!r}: give true or false")
         if self.er_search_nm < self.near_er_nm:
@@ -99,6 +110,17 @@ class Rules:
                 "rule golgi_reference = 'segmentation' needs a Golgi segmentation: give one, or choose 'auto'"
             )
         return mask_given and self.golgi_reference != "extent"
+
+    def check_overlap(self, mask_given: bool) -> bool:
+        """Whether overlaps are to be counted; ValueError where the class to exclude is missing."""
+        if self.exclude_overlap_with == "none":
+            return False
+        if not mask_given:
+            raise ValueError(
+                f"rule exclude_overlap_with = {self.exclude_overlap_with!r} needs that class: give its segmentation, "
+                "or choose 'none'"
+            )
+        return True
 
     def reach_nm(self) -> float:
         """Largest surface distance that the rules ask for: how far a site's search reaches."""

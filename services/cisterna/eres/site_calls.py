@@ -38,6 +38,7 @@ class _Window:
     tubular: NDArray[Any]
     er: NDArray[np.bool_]
     golgi: NDArray[np.bool_] | None
+    overlap: NDArray[np.bool_] | None
     core: Box
 
 
@@ -54,6 +55,7 @@ class SiteCalls:
         def read() -> tuple[_Window, Rules]:
             rules = Rules.from_json(request.rules_json).widened(request.widened or 1.0)
             from_mask = rules.golgi_from_mask(golgi_given)
+            excludes = rules.check_overlap(bool(request.overlap_labels.array.path))
             need = rules.object_halo_voxels(size, from_mask)
             check_halo(request.vesicle_labels, need, rules.object_reach_nm(from_mask))
             # Not reflected: a mirrored object would be a neighbour that does not exist.
@@ -68,6 +70,7 @@ class SiteCalls:
                     labels(request.tubular_labels),
                     labels(request.er_labels) != 0,
                     labels(request.golgi_labels) != 0 if from_mask else None,
+                    labels(request.overlap_labels) != 0 if excludes else None,
                     box.relative_to(window.offset),
                 ),
                 rules,
@@ -75,7 +78,7 @@ class SiteCalls:
 
         def compute(data: tuple[_Window, Rules]) -> Distances:
             w, rules = data
-            return measure_block(w.vesicles, w.tubular, w.er, w.golgi, w.core, size, rules)
+            return measure_block(w.vesicles, w.tubular, w.er, w.golgi, w.core, size, rules, w.overlap)
 
         def write(found: Distances) -> tuple[list[Written], dict[str, float]]:
             arrays = {**found.arrays(), "golgi_given": np.array([golgi_given])}

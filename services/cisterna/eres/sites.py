@@ -76,6 +76,10 @@ def classify(
     from_mask = rules.golgi_from_mask(golgi_given)
     vesicles = vesicles.assign(er_distance_nm=_er_nm(vesicles, distances.vesicle_er, rules))
     tubular = tubular.assign(er_distance_nm=_er_nm(tubular, distances.tubular_er, rules))
+    every_vesicle = _with_overlap(vesicles, distances, rules)
+    left_out = every_vesicle[every_vesicle["excluded"] != ""].assign(site_id=0)
+    vesicles = every_vesicle[every_vesicle["excluded"] == ""].reset_index(drop=True)
+    distances = distances.without_vesicles(left_out["object_id"].to_numpy(np.int64))
     if rules.group_measure == "centroid":
         ves_pairs = _centroid_pairs(vesicles, vesicles, rules.group_vesicles_nm, same=True)
         tub_pairs = _centroid_pairs(tubular, tubular, rules.group_tubular_nm, same=True)
@@ -134,7 +138,7 @@ def classify(
         ignore_index=True,
     )
     objects = pd.concat(
-        [vesicles.assign(site_id=ves.of + 1), tubular.assign(site_id=tub.of + 1 + ves.n)], ignore_index=True
+        [vesicles.assign(site_id=ves.of + 1), left_out, tubular.assign(site_id=tub.of + 1 + ves.n)], ignore_index=True
     )
     table = pd.DataFrame(
         {"vesicular_site_id": links.a + 1, "tubular_site_id": links.b + 1 + ves.n, "distance_nm": links.nm}
@@ -152,7 +156,32 @@ def classify(
         links=LINKS.frame(table),
         counts={name: int(found.get(name, 0)) for name in SITE_CLASSES},
         rules=rules,
-        notes=_notes(ves, ves_class, lone, large, golgi, rules, voxel_size_nm, from_mask),
+        notes=_notes(ves, ves_class, lone, large, golgi, rules, voxel_size_nm, from_mask)
+        + _left_out_note(left_out, rules),
+    )
+
+
+def _with_overlap(vesicles: pd.DataFrame, distances: Distances, rules: Rules) -> pd.DataFrame:
+    """The vesicles with their share in the class to exclude, and the reason where that leaves them out."""
+    shared = distances.vesicle_overlap.of(vesicles["object_id"].to_numpy(np.int64))
+    share = shared / np.maximum(vesicles["voxels"].to_numpy(np.float64), 1.0)
+    out = share >= rules.exclude_overlap_share - 1e-12
+    if rules.exclude_overlap_with == "none":
+        share, out = np.zeros(len(share)), np.zeros(len(share), bool)
+    limit = f"limit {100 * rules.exclude_overlap_share:g} %"
+    why = [
+        f"{100 * s:.0f} % in {rules.exclude_overlap_with} ({limit})" if o else ""
+        for s, o in zip(share, out, strict=True)
+    ]
+    return vesicles.assign(overlap_share=share, excluded=why)
+
+
+def _left_out_note(left_out: pd.DataFrame, rules: Rules) -> tuple[str, ...]:
+    if not len(left_out):
+        return ()
+    return (
+        f"{len(left_out)} vesicle(s) belong to no group: at least {100 * rules.exclude_overlap_share:g} % of each lies "
+        f"in {rules.exclude_overlap_with}.",
     )
 
 

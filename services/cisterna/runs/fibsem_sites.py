@@ -9,7 +9,7 @@ from typing import Any
 from cisterna.chunks import nm_to_voxels
 from cisterna.models.digest import canonical_json
 from cisterna.runs.building import Builder, task_ref
-from cisterna.runs.recipes import FibsemRecipe
+from cisterna.runs.recipes import FibsemRecipe, RecipeError
 from cisterna.runs.stages import VERSIONS, Needs, Stage, every
 from cisterna.store.receipts import stage_folder, stage_key
 from cisterna.v1 import common_pb2, eres_pb2
@@ -116,6 +116,14 @@ def _measure(
         reach_nm(rules, (*asked, "golgi_distance_nm") if from_mask else asked, widened), b.acquisition.scale
     )
     measured = [c for c in MEASURED_CLASSES if c in labels]
+    other = str(rules.get("exclude_overlap_with", "none"))
+    if other != "none":
+        if other not in labels:
+            raise RecipeError(
+                f"eres.rules.exclude_overlap_with is {other}, but that class has neither a model nor an array: "
+                "add one, or write none"
+            )
+        measured.append(other)
     name, version, scale = f"eres-measure{suffix}", VERSIONS["eres-measure"], list(b.acquisition.scale)
     key = stage_key(
         name,
@@ -135,6 +143,7 @@ def _measure(
             tubular_labels=refs["tubular_eres"],
             er_labels=refs["er"],
             golgi_labels=refs.get("golgi"),
+            overlap_labels=refs.get(other),
             parts=parts,
             voxel_size_nm=scale,
             rules_json=rules_json,
