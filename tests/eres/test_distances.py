@@ -145,7 +145,7 @@ def test_a_halo_one_voxel_too_small_loses_a_pair():
 
 @pytest.mark.parametrize("voxels", [0, 10**9])
 def test_trees_and_transforms_give_the_same(voxels, monkeypatch):
-    monkeypatch.setattr("cisterna.eres.distances._VOXELS_A_QUERY", voxels)
+    monkeypatch.setattr("cisterna.eres.distances.VOXELS_A_QUERY", voxels)
     for seed in range(6):
         arrays = scene(seed)
         check(in_blocks(arrays, SIZES[0], RULES[0], (5, 6, 12)), arrays, SIZES[0], RULES[0], True)

@@ -17,14 +17,14 @@ from scipy.spatial import cKDTree
 
 from cisterna.chunks import Box
 from cisterna.eres.areas import crossings
-from cisterna.eres.distances import surface_voxels
+from cisterna.eres.distances import DECIMALS, VOXELS_A_QUERY, surface_voxels
 from cisterna.eres.rules import TOLERANCE_NM, Rules
 
 LARGEST_RADIUS_NM = 75.0
 """Balls beyond this are no vesicles: groups that hold one are not relocated, and counted as left out."""
 
 BALLS = 1_000_000
-"""Balls of groups placed in all; each group gets an equal number of places, 100 to 2,000."""
+"""Balls of groups placed in all; each group gets an equal number of places, 100 to 1,000."""
 
 FITS, NEAR_ER, LINKED, GOLGI = 1, 2, 4, 8
 """What is known of a placed ball: lies in the cytosol without touching a wall; is near the ER; near a tubular site;
@@ -100,7 +100,7 @@ class Groups:
 
     def placements(self) -> int:
         """Places that each group is put at."""
-        return int(np.clip(BALLS // max(1, len(self.of)), 100, 2000))
+        return int(np.clip(BALLS // max(1, len(self.of)), 100, 1000))
 
 
 @dataclass(frozen=True)
@@ -192,25 +192,24 @@ def survey_block(
     first, end = np.asarray(core.offset) + start, np.asarray(core.end) + start
     here = np.flatnonzero(np.all((drawn >= first) & (drawn < end), axis=1))
     here = here[free[tuple((drawn[here] - start).T)]]
-    ball, of_ball, at_nm = _balls_in(groups, drawn, first * size, end * size, size)
+    ball, of_ball, at = _balls_in(groups, drawn, first, end, size)
 
-    ask = np.concatenate([(drawn[here] + 0.5) * size, at_nm])
-    to = _Nearby(start, size, ask)
-    er = to.distance(masks.er, rules.near_er_nm + LARGEST_RADIUS_NM)
-    tubular = to.distance(masks.tubular, rules.link_nm + LARGEST_RADIUS_NM)
+    ask = np.concatenate([drawn[here], at])
+    er = _distance_nm(masks.er, ask - start, size, rules.near_er_nm + LARGEST_RADIUS_NM)
+    tubular = _distance_nm(masks.tubular, ask - start, size, rules.link_nm + LARGEST_RADIUS_NM)
     wall = np.minimum(er, tubular)
     for other in (masks.golgi, masks.organelles, None if masks.cell is None else ~masks.cell):
         if other is not None:
-            wall = np.minimum(wall, to.distance(other, LARGEST_RADIUS_NM))
+            wall = np.minimum(wall, _distance_nm(other, ask - start, size, LARGEST_RADIUS_NM))
     golgi = np.full(len(ask), np.inf)
     if reference is not None:
-        away = _Nearby(np.asarray(reference[1], np.int64), size, ask)
-        golgi = away.distance(reference[0], region_reach_nm(rules), rules.golgi_metric)
+        golgi = _distance_nm(
+            reference[0], ask - np.asarray(reference[1], np.int64), size, region_reach_nm(rules), rules.golgi_metric
+        )
 
     n = len(here)
     radius = groups.radius_nm[of_ball]
-    at = np.clip(np.floor(at_nm / size).astype(np.int64), first, end - 1) - start
-    inside = free[tuple(at.T)]
+    inside = free[tuple((at - start).T)]
     known = FITS * (inside & (wall[n:] > radius))
     known = known + NEAR_ER * _reaches(er[n:], radius, rules.near_er_nm)
     known = known + LINKED * _reaches(tubular[n:], radius, rules.link_nm)
@@ -237,54 +236,57 @@ def _reaches(distance: NDArray[np.float64], radius: NDArray[np.float64], limit_n
 def _balls_in(
     groups: Groups,
     drawn: NDArray[np.int64],
-    low_nm: NDArray[np.float64],
-    high_nm: NDArray[np.float64],
+    first: NDArray[np.int64],
+    end: NDArray[np.int64],
     size: NDArray[np.float64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Placed balls whose centre lies in a box: their number (ball × placements + placement), ball and centre (nm).
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Placed balls whose centre lies in a box: their number (ball × placements + placement), ball and voxel.
 
-    Group g is put at the places g·T … g·T + T − 1 (modulo their number) of the drawing.
+    Group g is put at the places g·T … g·T + T − 1 (modulo their number) of the drawing; balls keep their places to each
+    other to the nearest voxel.
     """
     times = groups.placements()
-    numbers, balls, centres = [], [], []
-    step = max(1, _CHUNK // times)
-    for begin in range(0, len(groups.of), step):
-        chunk = np.arange(begin, min(begin + step, len(groups.of)))
+    step = np.rint(groups.offset_nm / size).astype(np.int64)
+    numbers = [np.zeros(0, np.int64)]
+    balls, voxels = [np.zeros(0, np.int64)], [np.zeros((0, 3), np.int64)]
+    many = max(1, _CHUNK // times)
+    for begin in range(0, len(groups.of), many):
+        chunk = np.arange(begin, min(begin + many, len(groups.of)))
         at = (groups.of[chunk, None] * times + np.arange(times)[None, :]) % len(drawn)
-        centre = (drawn[at] + 0.5) * size + groups.offset_nm[chunk, None, :]
-        ball, placement = np.nonzero(np.all((centre >= low_nm) & (centre < high_nm), axis=2))
+        inside = np.ones(at.shape, bool)
+        for axis in range(3):
+            along = drawn[:, axis][at] + step[chunk, None, axis]
+            inside &= (along >= first[axis]) & (along < end[axis])
+        ball, placement = np.nonzero(inside)
         numbers.append(chunk[ball] * times + placement)
         balls.append(chunk[ball])
-        centres.append(centre[ball, placement])
-    if not numbers:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3))
-    return np.concatenate(numbers), np.concatenate(balls), np.concatenate(centres)
+        voxels.append(drawn[at[ball, placement]] + step[chunk[ball]])
+    return np.concatenate(numbers), np.concatenate(balls), np.concatenate(voxels)
 
 
 _CHUNK = 1 << 18
 
 
-@dataclass(frozen=True)
-class _Nearby:
-    """Points (nm in the volume) that ask how far away masks are, whose first voxel is ``start``."""
+def _distance_nm(
+    mask: NDArray[np.bool_],
+    voxels: NDArray[np.int64],
+    size: NDArray[np.float64],
+    limit_nm: float,
+    metric: str = "euclidean",
+) -> NDArray[np.float64]:
+    """Distance of voxels of a window to the nearest voxel of a mask; inf beyond the limit."""
+    if not len(voxels) or not mask.any():
+        return np.full(len(voxels), np.inf)
+    inside = mask[tuple(voxels.T)]
+    if metric == "euclidean" and len(voxels) * VOXELS_A_QUERY > mask.size:
+        from cisterna.eres.transform import squared_distance_nm2  # numba compiles: not for a few places
 
-    start: NDArray[np.int64]
-    size: NDArray[np.float64]
-    points: NDArray[np.float64]
-
-    def distance(self, mask: NDArray[np.bool_], limit_nm: float, metric: str = "euclidean") -> NDArray[np.float64]:
-        """Distance to the nearest voxel centre of the mask; 0 inside, inf beyond the limit."""
-        out = np.full(len(self.points), np.inf)
-        if not len(self.points) or not mask.any():
-            return out
-        at = np.floor(self.points / self.size).astype(np.int64) - self.start
-        within = np.all((at >= 0) & (at < mask.shape), axis=1)
-        inside = np.zeros(len(at), bool)
-        inside[within] = mask[tuple(at[within].T)]
-        target = surface_voxels(mask)
-        if len(target):
-            tree = cKDTree((target + self.start + 0.5) * self.size, balanced_tree=False)
-            p = np.inf if metric == "per_axis" else 2.0
-            out = tree.query(self.points, p=p, distance_upper_bound=limit_nm + 2 * TOLERANCE_NM)[0]
-        out[inside] = 0.0
-        return out
+        out = np.sqrt(squared_distance_nm2(mask, size.tolist())[tuple(voxels.T)])
+        out[out > limit_nm + TOLERANCE_NM] = np.inf
+    else:
+        tree = cKDTree(surface_voxels(mask) * size, balanced_tree=False)
+        p = np.inf if metric == "per_axis" else 2.0
+        out = tree.query(voxels * size, p=p, distance_upper_bound=limit_nm + TOLERANCE_NM)[0]
+    out[inside] = 0.0
+    rounded: NDArray[np.float64] = np.round(out, DECIMALS)
+    return rounded
