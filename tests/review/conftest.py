@@ -13,7 +13,7 @@ from cisterna.store.objects import connect, json_bytes
 from cisterna.tables.volumes import LINKS, OBJECTS, SITE_CLASSES, SITES
 
 VOXEL_NM = (10.0, 4.0, 5.0)
-SHAPE = (60, 140, 120)
+SHAPE = (60, 140, 90)
 RUN = "fibsem-0123456789ab"
 BLANK = {"string": "", "bool": False}
 

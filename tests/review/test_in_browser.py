@@ -26,7 +26,7 @@ def browser():
 
 @pytest.fixture
 def page(browser, folder_run, tmp_path):
-    rows = ("--class", "all", "--n", "4", "--seed", "3", "--edge-nm", "300", "--out", "out")
+    rows = ("--class", "all", "--n", "4", "--seed", "3", "--edge-nm", "1000", "--out", "out")
     assert main(["review", "sample", folder_run.run_id, *rows]) == 0
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
     opened = context.new_page()

@@ -4,7 +4,7 @@ import dataclasses
 
 import pandas as pd
 import pytest
-from cisterna.review.decisions import Decision, Length, confirms, is_exit_site
+from cisterna.review.decisions import FORMS, Decision, Length, confirms, is_exit_site
 from cisterna.review.layer import (
     add_decisions,
     add_sample,
@@ -169,6 +169,25 @@ def reviewed(rows):
             for site, name, who, count, form, bound in rows
         ]
     )  # fmt: skip
+
+
+def test_what_the_precision_says_of_all_sites(run):
+    """24 sites, 4 of a class: 2 of 3 confirmed cannot mean more than 3 or fewer than 2 of the 4."""
+    v = "vesicular_mixed"
+    table = reviewed([(s, v, "Ada", 1, form, 1) for s, form in ((2, FORMS[0]), (8, FORMS[0]), (14, FORMS[4]))])
+    assert summarise(table, run.sites).classes[0].true_sites == (2, 3)
+    many = pd.concat([run.sites] * 50)  # 200 of the class
+    low, high = summarise(table, many).classes[0].true_sites
+    assert (low, high) == (41, 188)  # Wilson 20.8–93.9 %
+    unjudged = reviewed([(2, v, "Ada", 1, "", 1)])
+    assert summarise(unjudged, run.sites).classes[0].true_sites is None
+
+
+def test_samples_say_how_much_was_judged(run, sample):
+    add_decisions(run.store, run.run_id, [say(sample), say(sample, "02"), say(sample, who="Bo")])
+    review = read_review(run.store, run.run_id)
+    (found,) = summarise(tables_of(review, run.sites)[REVIEWED_SITES], run.sites, review.samples).samples
+    assert (found.sites, found.population, found.judged) == (10, 24, 2)
 
 
 def test_summary(run):

@@ -1,9 +1,13 @@
 """The choice is uniform, without replacement, and the seed's alone."""
 
+from collections import Counter
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
 from cisterna.review.sampling import draw_sample, ranked, sample_from_document, sites_digest
+from cisterna.tables.volumes import SITE_CLASSES
 from scipy import stats
 
 
@@ -12,7 +16,7 @@ def draw(sites, site_class="all", n=6, seed=0, run_id="r"):
 
 
 def test_every_site_is_as_likely_as_any_other(run):
-    seeds, n, population = 1500, 6, len(run.sites)
+    seeds, n, population = 500, 6, len(run.sites)
     found = [[i.site_id for i in draw(run.sites, n=n, seed=s).items] for s in range(seeds)]
     hits = np.bincount(np.ravel(found), minlength=population + 1)[1:]
     # Sampling without replacement: the counts vary less than a multinomial's, by (N - n) / (N - 1).
@@ -25,7 +29,7 @@ def test_every_site_is_as_likely_as_any_other(run):
 
 def test_pairs_of_sites_are_chosen_independently(run):
     """Ids that stand side by side in the table are not drawn together more often than others."""
-    seeds = 1500
+    seeds = 500
     together = sum(
         len({a, a + 1} & {i.site_id for i in draw(run.sites, seed=s).items}) == 2 for s in range(seeds) for a in (5,)
     )
@@ -59,6 +63,17 @@ def test_a_small_class_gives_all_of_it(run):
     assert len(draw(run.sites, "dispersed", n=30).items) == 4
     assert len(draw(run.sites, "vesicular", n=30).items) == 16
     assert len({i.item for i in draw(run.sites, "all", n=24).items}) == 24
+
+
+def test_each_class_alike_and_shuffled_together(run):
+    found = draw(run.sites, "each", n=3)
+    classes = [i.site_class for i in found.items]
+    assert {c: classes.count(c) for c in SITE_CLASSES} == dict.fromkeys(SITE_CLASSES, 3)
+    assert found.population == 24
+    assert sum(a == b for a, b in pairwise(classes)) < 9, "sorted by class is not blind"
+    seeds = 600
+    first = Counter(draw(run.sites, "each", n=1, seed=s).items[0].site_class for s in range(seeds))
+    assert stats.chisquare([first[c] for c in SITE_CLASSES]).pvalue > 0.001
 
 
 @pytest.mark.parametrize(

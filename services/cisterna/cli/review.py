@@ -29,7 +29,13 @@ def add_arguments(commands: Any, argv: list[str]) -> None:
         return p
 
     sample = command("sample", "draw sites at random and write a folder to review them with")
-    sample.add_argument("--class", dest="site_class", required=True, metavar="C", help="a site class, or all")
+    sample.add_argument(
+        "--class",
+        dest="site_class",
+        required=True,
+        metavar="C",
+        help="one of the six site classes, vesicular, tubular, all, or each: N of every class",
+    )
     sample.add_argument("--n", type=int, default=30, help="how many sites (30)")
     sample.add_argument(
         "--seed", type=int, required=True, metavar="S", help="decides which: the same one, the same sites"
@@ -243,8 +249,9 @@ def show_command(store: ObjectStore, run_id: str, as_json: bool) -> int:
 
     _document(store, run_id)
     sites = read_sites(store, run_id)
-    tables = tables_of(read_review(store, run_id), sites)
-    summary = summarise(tables[REVIEWED_SITES], sites)
+    review = read_review(store, run_id)
+    tables = tables_of(review, sites)
+    summary = summarise(tables[REVIEWED_SITES], sites, review.samples)
     if as_json:
         lengths = tables[REVIEW_LENGTHS].to_dict("records")
         found = {"run_id": run_id, "reviewed": bool(summary.sites), **document_of(summary), "lengths": lengths}
@@ -256,6 +263,8 @@ def show_command(store: ObjectStore, run_id: str, as_json: bool) -> int:
         return 0
     who = ", ".join(summary.reviewers)
     print(f"{run_id}: {summary.sites} of {len(sites)} sites reviewed by {who}")
+    for s in summary.samples:
+        print(f"sample {s.sample}: {s.judged} of {s.sites} judged, drawn from {s.population} ({s.site_class})")
     table = Table("class", "reviewed", "confirmed (95 %)", "exit site (95 %)", "vesicles by eye", "bound")
     for c in summary.classes:
         counted = f"{c.mean:.1f} ± {c.spread:.1f}, n = {len(c.counts)}" if c.counts else "–"

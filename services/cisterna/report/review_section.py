@@ -12,7 +12,7 @@ from cisterna.report.review_figures import counts_figure, lengths_figure
 from cisterna.review.agreement import share_words
 from cisterna.review.decisions import FORMS
 from cisterna.review.layer import read_review, tables_of
-from cisterna.review.summary import ClassReview, PairReview, Summary, summarise
+from cisterna.review.summary import ClassReview, PairReview, SampleReview, Summary, summarise
 from cisterna.store import ObjectStore
 from cisterna.tables.reviews import REVIEW_LENGTHS, REVIEWED_SITES
 
@@ -39,8 +39,9 @@ def read_review_report(store: ObjectStore, run_id: str, sites: pd.DataFrame) -> 
         tables = tables_of(review, sites)
     except ValueError as e:
         empty = REVIEWED_SITES.frame()
-        return ReviewReport(summarise(empty, sites), empty, REVIEW_LENGTHS.frame(), str(e))
-    return ReviewReport(summarise(tables[REVIEWED_SITES], sites), tables[REVIEWED_SITES], tables[REVIEW_LENGTHS])
+        return ReviewReport(summarise(empty, sites, review.samples), empty, REVIEW_LENGTHS.frame(), str(e))
+    summary = summarise(tables[REVIEWED_SITES], sites, review.samples)
+    return ReviewReport(summary, tables[REVIEWED_SITES], tables[REVIEW_LENGTHS])
 
 
 def review_section(review: ReviewReport | None, run_id: str, candidates: int) -> Section:
@@ -57,7 +58,8 @@ def review_section(review: ReviewReport | None, run_id: str, candidates: int) ->
     summary = review.summary
     text = [
         f"{number(summary.sites)} of {number(candidates)} candidates were reviewed by {', '.join(summary.reviewers)}, "
-        "blind to class and counts. The automatic tables are as they were: decisions are a layer over them."
+        "blind to class and counts. The automatic tables are as they were: decisions are a layer over them.",
+        " ".join(_sample_words(s) for s in summary.samples if s.judged),
     ]
     named = review.lengths.merge(review.reviewed[["site_id", "reviewer", "site_class"]], on=["site_id", "reviewer"])
     plates = [
@@ -81,6 +83,14 @@ _COUNT_CAPTION = (
 )
 
 
+def _sample_words(s: SampleReview) -> str:
+    what = {"all": "of all classes", "each": "of every class, shuffled together"}.get(s.site_class)
+    what = what or f"of class {LABELS.get(s.site_class, s.site_class)}"
+    left = s.sites - s.judged
+    blank = f"; {left} not judged" if left else ", all judged"
+    return f"Random sample `{s.sample}`: {s.sites} of {s.population} sites {what} (seed {s.seed}){blank}."
+
+
 def _count_words(summary: Summary) -> str:
     parts = [
         f"{LABELS.get(c.site_class, c.site_class)}: {number(c.mean)} by eye, lower bound {number(c.mean_bound)}, "
@@ -99,11 +109,12 @@ def _length_words(lengths: pd.DataFrame) -> str:
 
 
 def _classes(summary: Summary) -> Grid:
-    header = ("class", "sites", "reviewed", "class confirmed", "an exit site", "bud seen", "vesicles by eye", "s.d.",
+    header = ("class", "sites", "reviewed", "class confirmed", "would be of all",
+              "an exit site", "bud seen", "vesicles by eye", "s.d.",
               "median", "lower bound")  # fmt: skip
     rows = [
         (
-            LABELS.get(c.site_class, c.site_class), c.sites, c.reviewed, share_words(c.confirmed),
+            LABELS.get(c.site_class, c.site_class), c.sites, c.reviewed, share_words(c.confirmed), _range(c.true_sites),
             share_words(c.exit_site), share_words(c.buds), c.mean, c.spread, c.median, c.mean_bound,
         )
         for c in summary.classes
@@ -111,9 +122,14 @@ def _classes(summary: Summary) -> Grid:
     notes = (
         "Precision with its 95 % Wilson interval; a site counts once. A vesicular class, dispersed or Golgi-associated "
         "is confirmed by a vesicle cluster or a large vesicle with buds, a tubular one by a large vesicle with buds, a "
-        "varicosity or a tubular extension. An exit site is anything but generic ER and none of these."
+        "varicosity or a tubular extension. An exit site is anything but generic ER and none of these. "
+        "`Would be of all` takes the interval to all sites of the class: it needs a sample that was judged completely."
     )
     return Grid("Class precision", header, rows, notes, wide=True)
+
+
+def _range(span: tuple[int, int] | None) -> str:
+    return "–" if span is None else f"{number(span[0])}–{number(span[1])}"
 
 
 def _forms(summary: Summary) -> Grid:

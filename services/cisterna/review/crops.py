@@ -24,6 +24,9 @@ MOST_VOXELS = 2_300_000
 """A stack of 560 nm at 4 × 4 × 5.24 nm fits; finer voxels take the next coarser level."""
 
 PAGE_BYTES = 18_000_000
+SITE_BYTES = 600_000
+"""A page holds 18 MB, or 0.6 MB a site where there are more than 30."""
+
 QUALITIES = (85, 75, 65, 55, 45, 35, 25, 15)
 JPEG_BLOCK = 8
 
@@ -102,6 +105,11 @@ def mosaic(grey: NDArray[np.uint8], quality: int) -> Mosaic:
     out = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(sheet)).save(out, format="JPEG", quality=quality, optimize=True)
     return Mosaic(out.getvalue(), across, (rows, columns))
+
+
+def bytes_for(sites: int) -> int:
+    """How large the stacks of so many sites may be in a page."""
+    return max(PAGE_BYTES, sites * SITE_BYTES)
 
 
 def mosaics(crops: Sequence[Crop], page_bytes: int = PAGE_BYTES) -> tuple[list[Mosaic], int]:

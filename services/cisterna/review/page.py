@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import cisterna
-from cisterna.review.crops import EDGE_NM, Crop, Mosaic, cut, mosaics
+from cisterna.review.crops import EDGE_NM, Crop, Mosaic, bytes_for, cut, mosaics
 from cisterna.review.decisions import FORMS, MOST_VESICLES
 from cisterna.review.sampling import Sample
 from cisterna.review.sheet import COLUMNS
@@ -41,7 +41,7 @@ def render_review_page(
     Nothing of the automatic result stands on it: neither class nor counts, run, acquisition or condition.
     """
     crops = [cut(store, image, item.position_nm, edge_nm) for item in sample.items for _, image in images]
-    pictures, quality = mosaics(crops)
+    pictures, quality = mosaics(crops, bytes_for(len(sample.items)))
     items = []
     step = len(images)
     for n, item in enumerate(sample.items):

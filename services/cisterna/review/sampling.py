@@ -13,6 +13,7 @@ from cisterna.tables.volumes import SITE_CLASSES
 
 KINDS = ("vesicular", "tubular")
 EVERY = "all"
+EACH = "each"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def draw_sample(
 ) -> Sample:  # fmt: skip
     """`n` sites of a class (one of the six, `vesicular`, `tubular` or `all`), without replacement.
 
-    Where there are fewer than `n`, all of them. Raises ValueError for an unknown class, n < 1 or no site of that class.
+    `each` takes `n` of every class and shuffles them together: the reviewer of a rare class is blind too. Where there
+    are fewer than `n`, all of them. Raises ValueError for an unknown class, n < 1 or no site of that class.
     """
     if n < 1:
         raise ValueError(f"--n {n}: ask for at least one site")
@@ -89,16 +91,18 @@ def draw_sample(
         eligible = sites[sites["site_class"] == site_class]
     elif site_class in KINDS:
         eligible = sites[sites["kind"] == site_class]
-    elif site_class == EVERY:
+    elif site_class in (EVERY, EACH):
         eligible = sites
     else:
-        raise ValueError(f"--class {site_class!r} is none of: {', '.join((*SITE_CLASSES, *KINDS, EVERY))}")
+        raise ValueError(f"--class {site_class!r} is none of: {', '.join((*SITE_CLASSES, *KINDS, EVERY, EACH))}")
     if not len(eligible):
         there = ", ".join(f"{k} ({v})" for k, v in sites["site_class"].value_counts().items()) or "none at all"
         raise ValueError(f"run {run_id} has no site of class {site_class}; it has {there}")
     digest = sites_digest(sites)
     rows = {int(row["site_id"]): row for row in eligible.to_dict("records")}
-    chosen = ranked(run_id, seed, list(rows))[:n]
+    strata = [[i for i in rows if rows[i]["site_class"] == name] for name in dict.fromkeys(eligible["site_class"])]
+    taken = [i for ids in (strata if site_class == EACH else [list(rows)]) for i in ranked(run_id, seed, ids)[:n]]
+    chosen = ranked(run_id, seed, taken)
     width = max(2, len(str(len(chosen))))
     items = []
     for number, site_id in enumerate(chosen, 1):

@@ -13,6 +13,7 @@ import pandas as pd
 
 from cisterna.review.agreement import Difference, Kappa, Share, cohen_kappa, differences, wilson
 from cisterna.review.decisions import FORMS
+from cisterna.review.sampling import Sample
 from cisterna.tables.volumes import SITE_CLASSES
 
 
@@ -38,6 +39,19 @@ class ClassReview:
     counts: tuple[float, ...]
     bound: tuple[int, ...]
     below: tuple[int, ...]
+
+    @property
+    def true_sites(self) -> tuple[int, int] | None:
+        """Between how many and how many sites of the class would be confirmed if all were reviewed (95 %).
+
+        The Wilson interval taken to all sites, and never less than was seen. Holds for a uniform random sample of which
+        every site was judged.
+        """
+        if not self.confirmed.whole:
+            return None
+        low = max(math.floor(self.confirmed.low * self.sites), self.confirmed.part)
+        most = self.sites - (self.confirmed.whole - self.confirmed.part)
+        return low, max(low, min(math.ceil(self.confirmed.high * self.sites), most))
 
     @property
     def mean(self) -> float:
@@ -70,12 +84,25 @@ class PairReview:
 
 
 @dataclass(frozen=True)
+class SampleReview:
+    """How far a sample is reviewed: `judged` of its sites have a decision; a blank left out on purpose is a bias."""
+
+    sample: str
+    site_class: str
+    seed: int
+    sites: int
+    population: int
+    judged: int
+
+
+@dataclass(frozen=True)
 class Summary:
     """Everything that `cisterna review show` and the report say."""
 
     reviewers: tuple[str, ...]
     sites: int
     decisions: int
+    samples: tuple[SampleReview, ...]
     classes: tuple[ClassReview, ...]
     pairs: tuple[PairReview, ...]
 
@@ -86,8 +113,8 @@ def majority(votes: Sequence[str]) -> str:
     return "" if yes + no == 0 else "divided" if yes == no else "yes" if yes > no else "no"
 
 
-def summarise(reviewed: pd.DataFrame, sites: pd.DataFrame) -> Summary:
-    """From the table `reviewed_sites` and the run's `sites`. Classes nobody looked at are left out."""
+def summarise(reviewed: pd.DataFrame, sites: pd.DataFrame, samples: Sequence[Sample] = ()) -> Summary:
+    """From the table `reviewed_sites`, the run's `sites` and its samples. Classes nobody looked at are left out."""
     names = [*SITE_CLASSES, *sorted(set(reviewed["site_class"]) - set(SITE_CLASSES))]
     classes = tuple(
         _class_review(name, reviewed[reviewed["site_class"] == name], int((sites["site_class"] == name).sum()))
@@ -98,7 +125,12 @@ def summarise(reviewed: pd.DataFrame, sites: pd.DataFrame) -> Summary:
     pairs = tuple(
         pair for one, other in combinations(reviewers, 2) if (pair := _pair_review(reviewed, one, other)) is not None
     )
-    return Summary(reviewers, int(reviewed["site_id"].nunique()), len(reviewed), classes, pairs)
+    seen = {name: set(own["item"]) for name, own in reviewed.groupby("sample")}
+    drawn = tuple(
+        SampleReview(s.sample, s.site_class, s.seed, len(s.items), s.population, len(seen.get(s.sample, ())))
+        for s in samples
+    )
+    return Summary(reviewers, int(reviewed["site_id"].nunique()), len(reviewed), drawn, classes, pairs)
 
 
 def _class_review(name: str, rows: pd.DataFrame, population: int) -> ClassReview:
@@ -157,7 +189,13 @@ def document_of(summary: Summary) -> dict[str, Any]:
             for name in ("confirmed", "exit_site", "buds")
             for s in [getattr(c, name)]
         }
-        derived = {"mean": c.mean, "spread": c.spread, "median": c.median, "mean_bound": c.mean_bound}
+        derived: dict[str, Any] = {
+            "true_sites": c.true_sites,
+            "mean": c.mean,
+            "spread": c.spread,
+            "median": c.median,
+            "mean_bound": c.mean_bound,
+        }
         classes.append(asdict(c) | shares | derived)
     found: dict[str, Any] = _defined(asdict(summary) | {"classes": classes})
     return found
