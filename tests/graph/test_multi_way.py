@@ -17,7 +17,9 @@ from cisterna.graph.multi_way import (
     voronoi_share,
 )
 from cisterna.graph.network import Unmerged
+from cisterna.graph.three_way import drawn_three_way, with_traced_null
 from cisterna.phantoms.er_movie import er_movie
+from cisterna.tables.networks import MULTI_WAY
 from drawing import draw
 
 
@@ -74,3 +76,25 @@ def test_where_nothing_can_be_said_the_null_is_nan():
         rows = multi_way_rows(trace_network(mask, 0.1), 0)
         assert all(r["junctions"] == 0 and math.isnan(r["multi_way_share"]) for r in rows)
         assert all(math.isnan(r["null_share"]) for r in rows)
+
+
+def test_a_traced_three_way_network_shows_the_share_of_its_traced_null():
+    mask = drawn_three_way(0.0016, 4.0, seed=3)
+    table = with_traced_null(MULTI_WAY.frame(multi_way_rows(trace_network(mask, 0.1), 0)), 0.1)
+    assert table["traced_null_share"].to_numpy() == pytest.approx(table["multi_way_share"].to_numpy(), abs=0.035)
+    # Tracing sees fewer multi-way junctions than merging the true network at the same radius would give.
+    assert (table["traced_null_share"] < table["null_share"] + 0.02).all()
+
+
+def test_the_drawn_null_has_the_density_and_width_it_was_asked_for():
+    mask = drawn_three_way(0.0016, 5.0)
+    network = trace_network(mask, 1.0)
+    assert np.median(network.width_um) == pytest.approx(5.0, abs=0.4)
+    junctions = (network.degree >= 3).sum()
+    assert 0.65 < junctions / (0.0016 * mask.size) < 1.05
+
+
+def test_frames_without_a_density_leave_the_table_as_it_is():
+    empty = MULTI_WAY.frame(multi_way_rows(trace_network(np.zeros((40, 40)), 0.1), 0))
+    assert with_traced_null(empty, 0.1)["traced_null_share"].isna().all()
+    assert len(with_traced_null(MULTI_WAY.frame(), 0.1)) == 0

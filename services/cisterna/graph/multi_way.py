@@ -89,7 +89,7 @@ def network_area_px2(network: Network) -> float:
 
 
 def multi_way_rows(network: Network, frame: int) -> list[dict[str, object]]:
-    """The curve of one frame, a row per merge radius, without the null that is drawn (`traced_null_share`: NaN)."""
+    """The curve of one frame, a row per merge radius, `traced_null_share` left NaN (`three_way.with_traced_null`)."""
     area = network_area_px2(network)
     pixel_um = float(network.spacing_um.min())
     at_zero = multi_way_counts(network.unmerged, 0.0)[0]

@@ -14,6 +14,7 @@ from cisterna.graph.dynamics import Dynamics, measure_dynamics
 from cisterna.graph.frames import FrameTables, from_npz, join, to_npz, trace_frame
 from cisterna.graph.parameters import FigureParameters, TracingParameters, TrackingParameters
 from cisterna.graph.static_scene import StaticScene, static_scene
+from cisterna.graph.three_way import with_traced_null
 from cisterna.graph.tracing import pixel_spacing
 from cisterna.rpc.server import Worker, serve
 from cisterna.store import CorruptObject, Written, write_once
@@ -115,7 +116,7 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
                 "nodes": NODES.to_parquet_bytes(found.nodes),
                 "edges": EDGES.to_parquet_bytes(tables.edges),
                 "cells": CELLS.to_parquet_bytes(tables.cells),
-                "multi_way": MULTI_WAY.to_parquet_bytes(tables.multi_way),
+                "multi_way": MULTI_WAY.to_parquet_bytes(with_traced_null(tables.multi_way, min(request.pixel_size_um))),
                 "junctions": JUNCTIONS.to_parquet_bytes(found.junctions),
                 "episodes": EPISODES.to_parquet_bytes(found.episodes),
                 "events": EVENTS.to_parquet_bytes(found.events),
