@@ -39,7 +39,7 @@ def put_tables(store, run_id, acquisition, recipe, tables, arrays=(), **changes)
     return run_id
 
 
-def movie_run(store, folder, run_id, seed=0, snr=12.0, density=0.2, frames=3, size=96, low=(), tables=(), **changes):
+def movie_run(store, folder, run_id, seed=0, snr=12.0, density=0.2, frames=2, size=80, low=(), tables=(), **changes):
     """A run over a phantom movie whose class maps are the true ones. `low`: frames flagged low in SNR."""
     phantom = er_movie(frames, (size, size), snr=snr, seed=seed, seeds_per_um2=density, sheet=False, sbt=False)
     save_movie(folder / run_id, phantom)

@@ -237,8 +237,8 @@ def effects_of(make, values, crossed, conditions=("A", "B")):
 
 
 def test_the_whole_table_gives_five_percent_on_null_data(rng, make):
-    """The same promise by way of the command's own table, one cell a dish (nothing to model), 200 studies."""
-    values = dishes(rng, 200, 3, 1, dish_sd=1.0, experiment_sd=1.0)
+    """The same promise by way of the command's own table, one cell a dish (nothing to model), 100 studies."""
+    values = dishes(rng, 100, 3, 1, dish_sd=1.0, experiment_sd=1.0)
     p = np.array([effects_of(make, v, crossed=True)["p"] for v in values])
     assert stats.binomtest(int((p < 0.05).sum()), p.size, 0.05).pvalue > 0.01
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from cisterna.cli.home import Home
 from cisterna.store import open_store
@@ -66,7 +66,8 @@ def _print(comparison: Comparison) -> None:
             print(f"note: {comparison.match.sentence}")
         for command in comparison.match.commands:
             print(f"  {command}")
-    table = Table("metric", "b − a", "a", "b", "difference", "Hedges g", "p", "p Holm", "experiments", "cells")
+    head = ("b − a", "a", "b", "difference", "Hedges g", "p", "p Holm", "experiments", "cells")
+    table = Table(Column("metric", no_wrap=True), *head)
     for r in comparison.effects.to_dict("records"):
         table.add_row(
             r["metric"], f"{r['condition_b']} − {r['condition_a']}", _short(r["mean_a"]), _short(r["mean_b"]),

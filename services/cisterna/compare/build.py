@@ -20,7 +20,7 @@ from cisterna.compare.metrics import ASSEMBLY, ASSORTATIVITY, Metric, chosen, de
 from cisterna.compare.page import render_comparison
 from cisterna.compare.runs import RunTables, read_runs
 from cisterna.compare.study import Study
-from cisterna.report.canvas import CHART_DPI, png_bytes
+from cisterna.report.canvas import CHART_DPI, picture
 from cisterna.store import ObjectStore
 from cisterna.tables.conditions import CELLS, COMPARED_RUNS, EFFECTS, EXPERIMENTS, F_TESTS
 from cisterna.tables.schema import Table
@@ -150,9 +150,10 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         checked = schema.frame(frame)
         put(f"tables/{schema.name}.parquet", schema.to_parquet_bytes(checked))
         put(f"tables/{schema.name}.csv", checked.to_csv(index=False).encode())
-    pictures = drawn(comparison)
-    for name, figure in pictures.items():
-        put(f"figures/{name}.png", png_bytes(figure))
+    pictures = {}
+    for name, figure in drawn(comparison).items():
+        pictures[name] = picture(figure, name)
+        put(f"figures/{name}.png", pictures[name].png)
         put(f"figures/{name}.svg", svg_bytes(figure))
     put("compare.html", render_comparison(comparison, pictures).encode())
     return written

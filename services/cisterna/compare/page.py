@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 import cisterna
 from cisterna.compare.effects import LEAST_EXPERIMENTS
 from cisterna.compare.figures import condition_colour
 from cisterna.compare.metrics import FLOOR
-from cisterna.report.canvas import picture
+from cisterna.report.canvas import Picture
 from cisterna.report.document import RunDocument
 from cisterna.report.page import Grid, Page, Section, Tile, number, render_page
 from cisterna.report.palette import Swatch
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SUBJECTS = {"er-movie": "ER networks", "fibsem": "exit sites"}
 
 
-def render_comparison(c: Comparison, pictures: Mapping[str, Figure]) -> str:
+def render_comparison(c: Comparison, pictures: Mapping[str, Picture]) -> str:
     """The page as one HTML document: no script, no request to anywhere."""
     conditions = c.study.conditions
     cells = c.data.cells.groupby(["condition", "experiment", "cell"]).ngroups
@@ -48,11 +48,15 @@ def render_comparison(c: Comparison, pictures: Mapping[str, Figure]) -> str:
     return render_page(page)
 
 
+def _with_words(picture: Picture, alt: str, caption: str = "") -> Picture:
+    return replace(picture, alt=alt, caption=caption)
+
+
 def _keys(c: Comparison) -> list[Swatch]:
     return [Swatch(n, n, condition_colour(c.study.conditions, n)) for n in c.study.conditions]
 
 
-def _summary(c: Comparison, pictures: Mapping[str, Figure]) -> Section:
+def _summary(c: Comparison, pictures: Mapping[str, Picture]) -> Section:
     tested = c.effects[np.isfinite(c.effects["p"])]
     passed = tested[tested["p_holm"] <= 0.05]
     if not len(tested):
@@ -78,10 +82,10 @@ def _summary(c: Comparison, pictures: Mapping[str, Figure]) -> Section:
         "Hedges' g with 95 % intervals. Open dots stand on the cells of one experiment a condition: they describe "
         "those dishes only. Intervals that leave the picture are in the table."
     )
-    return Section("What differs", text=text, tiles=tiles, pictures=[picture(pictures["effects"], words, caption)])
+    return Section("What differs", text=text, tiles=tiles, pictures=[_with_words(pictures["effects"], words, caption)])
 
 
-def _phenotypes(c: Comparison, pictures: Mapping[str, Figure]) -> list[Section]:
+def _phenotypes(c: Comparison, pictures: Mapping[str, Picture]) -> list[Section]:
     if "phenotypes" not in pictures:
         return []
     words = "Assembly ratio against degree assortativity; small dots are cells, large ones experiments."
@@ -89,13 +93,13 @@ def _phenotypes(c: Comparison, pictures: Mapping[str, Figure]) -> list[Section]:
         f"{words} Lu et al. (2023) found healthy networks at 0.90–0.92 and fragmented ones at 0.03–0.05, with an "
         "assortativity of −0.25 to −0.34."
     )
-    shown = [picture(pictures["phenotypes"], words, caption)]
+    shown = [_with_words(pictures["phenotypes"], words, caption)]
     return [Section("Assembly and assortativity", pictures=shown, keys=_keys(c))]
 
 
-def _cells(c: Comparison, pictures: Mapping[str, Figure]) -> Section:
+def _cells(c: Comparison, pictures: Mapping[str, Picture]) -> Section:
     shown = [
-        picture(
+        _with_words(
             pictures[f"cells_{m.name}"],
             f"{m.label} of every cell and experiment by condition.",
             f"{m.label}: {m.text}.",
@@ -128,11 +132,11 @@ def _floor(c: Comparison) -> list[Section]:
     return [Section("The floor of dynamics", text=[text], grids=[Grid("Means of experiments", header, rows)])]
 
 
-def _matching(c: Comparison, pictures: Mapping[str, Figure]) -> list[Section]:
+def _matching(c: Comparison, pictures: Mapping[str, Picture]) -> list[Section]:
     if c.match is None:
         return []
     shown = [
-        picture(pictures["snr"], "Median SNR of every run by condition.", "Rings are recordings with added noise.")
+        _with_words(pictures["snr"], "Median SNR of every run by condition.", "Rings are recordings with added noise.")
     ]
     points = [f"`{command}`" for command in c.match.commands]
     return [Section("Brightness", text=[c.match.sentence], points=points, pictures=shown)]

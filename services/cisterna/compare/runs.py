@@ -86,7 +86,7 @@ def _exported(folder: Path) -> tuple[RunDocument, Mapping[str, Any], Get]:
     document = folder / "run.json"
     if not document.is_file():
         raise ValueError(f"{folder} holds no run.json: give a folder that `cisterna export` wrote")
-    manifest = folder / "manifest.json"
+    manifest = folder / "acquisition.json"
 
     def get(name: str) -> bytes | None:
         place = folder / "tables" / f"{name}.parquet"

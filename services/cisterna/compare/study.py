@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 NEEDED = ("run", "condition", "experiment")
 OPTIONAL = ("cell", "batch")
@@ -97,7 +98,7 @@ def _table(place: Path) -> pd.DataFrame:
         if suffix not in SUFFIXES:
             raise ValueError(f"study {place} ends in {suffix!r}: give .csv, .tsv or .parquet")
         return pd.read_csv(place, sep=SUFFIXES[suffix], dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError, pa.ArrowException) as error:
         raise ValueError(f"study {place} cannot be read ({error}): save it as UTF-8 CSV with a header line") from error
 
 
