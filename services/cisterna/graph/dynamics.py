@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cisterna.graph.events import MERGE, SPLIT, event_table, name_partners
+from cisterna.graph.events import EVENT_NAMES, event_table, name_partners
 from cisterna.graph.lifetimes import MULTI_WAY, UNSEEN, episode_table, track_junctions
 from cisterna.graph.parameters import TrackingParameters
-from cisterna.graph.survival import Spans, born_in_view, figures
+from cisterna.graph.survival import Spans, drawn_curve, figures
 from cisterna.graph.tips import track_tips
 from cisterna.tables.networks import DYNAMICS, SURVIVAL
 
@@ -56,8 +56,8 @@ def measure_dynamics(
     groups = populations(junctions, episodes, tips)
     rows: list[dict[str, object]] = [{"population": name, **figures(spans)} for name, spans in groups.items()]
     observed_min = float(groups["junctions"].seconds.sum()) / 60
-    rows += [_rate(name, int((events["event"] == name).sum()), observed_min) for name in (MERGE, SPLIT)]
-    curves = [born_in_view(spans).assign(population=name) for name, spans in groups.items()]
+    rows += [_rate(name, int((events["event"] == name).sum()), observed_min) for name in EVENT_NAMES]
+    curves = [drawn_curve(spans).assign(population=name) for name, spans in groups.items()]
     return Dynamics(
         nodes.assign(tip_id=tip_track),
         junctions,

@@ -12,7 +12,8 @@ from cisterna.graph.parameters import TrackingParameters
 from cisterna.tables.networks import EVENTS
 
 MERGE, SPLIT = "merge", "split"
-MERGE_REACHES = 2.0
+EVENT_NAMES = (BIRTH, DEATH, MERGE, SPLIT, "to_multi_way", "to_three_way")
+MERGE_REACHES = 1.5
 """Two junctions can become one in a frame when their tubule is at most so many times `max_displacement_um` long:
 each may move that far."""
 

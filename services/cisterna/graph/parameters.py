@@ -87,7 +87,7 @@ class TrackingParameters(_Parameters):
     """How junctions and tips are followed from frame to frame."""
 
     # Farthest a junction may move between two sightings, µm.
-    max_displacement_um: float = 0.5
+    max_displacement_um: float = 0.7
     # Farthest a tip may: growing tubules are faster than junctions.
     max_tip_displacement_um: float = 1.0
     # Least change of a tip's length that counts as growth or retraction, µm.

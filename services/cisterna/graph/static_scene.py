@@ -17,6 +17,7 @@ from cisterna.graph.snr import HALO_PX, LEAST_PIXELS, is_clipped
 BRIGHTNESS_PX = 4.0
 """Brightness is averaged over so many pixels within a class: dim tubules stay dim, their noise does not stay."""
 BLURS_PX = (0.0, 0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0)
+DETAIL_PX, DETAIL_WINDOW_PX = 1.0, 3.5
 LARGEST_CORRELATION = 0.95
 BACKGROUND, FINE_DETAIL = "background", "fine_detail"
 
@@ -61,6 +62,9 @@ class StaticScene:
 def static_scene(raw: np.ndarray, classes: np.ndarray) -> StaticScene:
     """Measures and draws the scene of one frame.
 
+    The classes of the frame, with its own brightness, are blurred until they fit it; what they leave beyond noise
+    (`unexplained_structure`) is added, so that tubules which the model nearly missed are nearly missed again.
+
     `raw` (y, x) as recorded; `classes` (y, x), 0 background. Pixels that are not finite count as background. The blur
     is the one of `BLURS_PX` whose scene explains most of the frame. Noise is that of the background; where this is
     clipped or missing, that of the finest detail (Immerkær 1996), called `fine_detail`. A frame without ER gives a
@@ -84,6 +88,9 @@ def static_scene(raw: np.ndarray, classes: np.ndarray) -> StaticScene:
     signal = frame - level
     body = _brightness(signal, classes)
     clean, blur, explained = _best_blur(signal, body)
+    rest = signal - clean
+    correlation = neighbour_correlation(rest, empty) if source == BACKGROUND else 0.0
+    clean = clean + unexplained_structure(rest, empty if source == BACKGROUND else None, sigma)
     return StaticScene(
         clean=clean + level,
         dtype=raw.dtype,
@@ -91,10 +98,23 @@ def static_scene(raw: np.ndarray, classes: np.ndarray) -> StaticScene:
         mean_signal=float(clean[er].mean()) if er.any() else 0.0,
         noise_sigma=sigma,
         noise_source=source,
-        noise_correlation=neighbour_correlation(frame - clean - level, empty) if source == BACKGROUND else 0.0,
+        noise_correlation=correlation,
         psf_sigma_px=blur,
         explained=explained,
     )
+
+
+def unexplained_structure(rest: np.ndarray, empty: np.ndarray | None, sigma: float) -> np.ndarray:
+    """What the classes leave of the frame beyond noise: dim tubules that were missed, uneven brightness.
+
+    The rest under a Gaussian of 1 px, scaled by the share of its local power that noise does not explain (Wiener). The
+    power of smoothed noise is taken from the background (`empty`), else from `sigma` as if noise were white.
+    """
+    smooth = ndimage.gaussian_filter(rest, DETAIL_PX)
+    noise = float((smooth[empty] ** 2).mean()) if empty is not None else sigma**2 / (4 * math.pi * DETAIL_PX**2)
+    power = ndimage.gaussian_filter(smooth**2, DETAIL_WINDOW_PX)
+    gain = np.clip(1 - noise / np.where(power > 0, power, 1), 0, 1)
+    return np.asarray(np.where(power > 0, gain * smooth, 0.0))
 
 
 def fine_detail_sigma(frame: np.ndarray) -> float:

@@ -63,6 +63,17 @@ def born_in_view(spans: Spans) -> pd.DataFrame:
     return kaplan_meier(spans.seconds[spans.begun], ~spans.ended[spans.begun])
 
 
+def drawn_curve(spans: Spans) -> pd.DataFrame:
+    """`born_in_view` with a last row, without an end, at the longest time seen: so far the curve is known."""
+    curve, own = born_in_view(spans), spans.seconds[spans.begun]
+    if not len(own) or (len(curve) and curve["time_s"].iloc[-1] >= own.max()):
+        return curve
+    row = pd.DataFrame({"time_s": [own.max()], "at_risk": [(own >= own.max()).sum()], "ended": [0]})
+    for column in ("survival", "low", "high"):
+        row[column] = curve[column].iloc[-1] if len(curve) else 1.0
+    return pd.concat([curve, row], ignore_index=True) if len(curve) else row
+
+
 def figures(spans: Spans) -> dict[str, float]:
     """Counts, means and rates of spans, as the columns of the table `dynamics` name them; NaN where undefined."""
     n, minutes = len(spans), float(spans.seconds.sum()) / 60

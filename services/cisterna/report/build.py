@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import ndimage
 
 from cisterna.report.document import RunDocument, read_document, run_path
+from cisterna.report.dynamics import DYNAMICS_TABLES, DynamicsTables
 from cisterna.report.levels import Pyramid, match_grid, read_pyramid, read_slice, read_small
 from cisterna.report.movie import MovieReportData, render_movie_report
 from cisterna.report.movie_figures import FrameView
@@ -18,7 +19,7 @@ from cisterna.report.tallies import finite
 from cisterna.report.volume import VolumeReportData, render_volume_report
 from cisterna.report.volume_figures import Plane
 from cisterna.store import ObjectMissing, ObjectStore
-from cisterna.tables.networks import EDGES, FRAMES, JUNCTIONS, NODES
+from cisterna.tables.networks import CELLS, EDGES, FRAMES, JUNCTIONS, MULTI_WAY, NODES
 from cisterna.tables.schema import Table
 from cisterna.tables.volumes import LINKS, OBJECTS, SITES
 
@@ -226,8 +227,11 @@ def read_movie(store: ObjectStore, run: RunDocument) -> MovieReportData:
             absent.append(f"classes of frame {frame}")
         views.append(FrameView(frame, frame * interval, picture.pixel_size, picture.pixels, found))
     frames, nodes, edges, junctions = (tables[t.name][0] for t in (FRAMES, NODES, EDGES, JUNCTIONS))
+    dynamics = DynamicsTables(*(read_table(store, run, table)[0] for table in DYNAMICS_TABLES))
     film = report_film(store, raw, classes, nodes, edges)
     return MovieReportData(
         run=with_absent(run, absent), shape=raw.levels[0].shape, pixel_size_um=raw.levels[0].scale[1:],  # type: ignore[arg-type]
         frame_interval_s=interval, frames=frames, nodes=nodes, edges=edges, junctions=junctions, views=views, film=film,
+        dynamics=dynamics, cells=read_table(store, run, CELLS)[0],
+        multi_way=read_table(store, run, MULTI_WAY)[0],
     )  # fmt: skip

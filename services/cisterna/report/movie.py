@@ -8,8 +8,11 @@ import pandas as pd
 
 from cisterna.report import movie_figures as figures
 from cisterna.report.canvas import PLATE_DPI, picture
+from cisterna.report.cells import cell_sections
 from cisterna.report.connectivity import component_figure
 from cisterna.report.document import RunDocument
+from cisterna.report.dynamics import DynamicsTables, dynamics_sections
+from cisterna.report.network_figures import ends_figure, multi_way_figure, sizes_figure
 from cisterna.report.page import (
     Clip,
     Grid,
@@ -22,10 +25,11 @@ from cisterna.report.page import (
     run_warnings,
 )
 from cisterna.report.palette import DEGREES, NETWORK_CLASSES
-from cisterna.report.tallies import degree_totals, finite, kaplan_meier, median_and_spread
+from cisterna.report.tallies import degree_totals, finite, median_and_spread
+from cisterna.report.through_time import BAND_WORDS, HOLLOW_WORDS
+from cisterna.tables.networks import CELLS, MULTI_WAY
 
 FIRST_FRAMES = 30
-MULTI_WAY = 3.5
 FRAME_FIGURES = (
     "transitivity",
     "degree_assortativity",
@@ -49,11 +53,14 @@ class MovieReportData:
     nodes: pd.DataFrame
     edges: pd.DataFrame
     junctions: pd.DataFrame
+    dynamics: DynamicsTables = field(default_factory=DynamicsTables)
     views: Sequence[figures.FrameView] = ()
     snr_gate: float = figures.SNR_GATE
     facts: Mapping[str, str] = field(default_factory=dict)
     first_frames: int = FIRST_FRAMES
     film: Clip | None = None
+    cells: pd.DataFrame = field(default_factory=CELLS.frame)
+    multi_way: pd.DataFrame = field(default_factory=MULTI_WAY.frame)
 
 
 def render_movie_report(data: MovieReportData) -> str:
@@ -63,7 +70,8 @@ def render_movie_report(data: MovieReportData) -> str:
         *_views(data),
         _metrics(data),
         _composition(data),
-        _junctions(data),
+        *cell_sections(data.cells),
+        *dynamics_sections(data.junctions, data.dynamics),
         _table(data),
         _limits(data),
     ]
@@ -177,20 +185,52 @@ def _metrics(data: MovieReportData) -> Section:
         "components",
         "largest_component_node_share",
         "largest_component_edge_share",
+        "multi_way_share",
         "total_length_um",
+        "mean_length_um",
+        "median_length_um",
+        "mean_width_um",
+        "median_width_um",
+        "meshes",
+        "mean_mesh_area_um2",
+        "median_mesh_area_um2",
+        "growth_tips",
+        "sheet_contacts",
+        "sbt_contacts",
+        "border_ends",
     )
     rows = []
     for name in names:
         n, median, mean, spread = median_and_spread(frames[name])
-        rows.append((name, n, mean, spread, median))
+        doubled = f"{name}_with_sheets"
+        sheets = median_and_spread(frames[doubled])[2] if doubled in frames else float("nan")
+        bounds = [
+            median_and_spread(frames[f"{name}_{end}"])[2] if f"{name}_{end}" in frames else float("nan")
+            for end in ("low", "high")
+        ]
+        rows.append((name, n, mean, spread, median, *bounds, sheets))
     grid = Grid(
         "Metrics over the frames in which they are defined",
-        ("metric", "frames", "mean", "s.d.", "median"),
+        ("metric", "frames", "mean", "s.d.", "median", "low", "high", "each sheet one node"),
         rows,
+        "low, high: mean ends of the central 95 % over networks whose tubules are there only as surely as the "
+        "segmentation says; what was missed is not put in doubt, so counts lie below what was found.",
         wide=True,
     )
     alt = f"Through time, {len(frames)} frames: nodes, edges, density, clustering, assortativity, assembly, components."
-    return Section("Metrics through time", pictures=[picture(figures.metrics_figure(frames), alt)], grids=[grid])
+    words = f"{BAND_WORDS} {HOLLOW_WORDS}"
+    sizes = "Length and width of tubules and area of meshes through time, mean and median."
+    narrow = finite(frames["apparent_width_share"])
+    if narrow.size:
+        sizes += f" {number(float(100 * narrow.mean()))} % of the widths are apparent: below 1.2 of the point spread."
+    return Section(
+        "Metrics through time",
+        pictures=[
+            picture(figures.metrics_figure(frames), alt, words),
+            picture(sizes_figure(frames), sizes, f"{sizes} {HOLLOW_WORDS}"),
+        ],
+        grids=[grid],
+    )
 
 
 def _composition(data: MovieReportData) -> Section:
@@ -220,64 +260,25 @@ def _composition(data: MovieReportData) -> Section:
         ),
         picture(
             figures.phenotype_figure(frames),
-            "Assembly ratio against degree assortativity, one dot a frame.",
+            "Assembly ratio against degree assortativity, one dot a frame; squares: each sheet is one node.",
             "The paper's plot of phenotypes: healthy networks lie right (0.90–0.92), "
-            "fragmented ones left and low (0.03–0.05; −0.25 to −0.34).",
+            f"fragmented ones left and low (0.03–0.05; −0.25 to −0.34). {HOLLOW_WORDS}",
         ),
         picture(
             figures.snr_figure(frames, data.snr_gate), f"Signal-to-noise ratio of each frame. {snr_words}", snr_words
+        ),
+        picture(ends_figure(frames), "Where tubules end, through time.", "Only ends in the open can be growing tips."),
+        picture(
+            multi_way_figure(data.multi_way),
+            "Share of multi-way junctions against the merge radius, beside pure three-way networks.",
+            "Close three-way junctions look like multi-way ones. Only what lies above the dashed line, a three-way "
+            "network of the same density and width traced alike, is more than that. Band: 10–90 % of frames.",
         ),
     ]
     return Section(
         "What it is made of",
         pairs=pairs,
         grids=[Grid("Nodes by degree", ("degree", "nodes, all frames", "share"), degrees)],
-    )
-
-
-def _junctions(data: MovieReportData) -> Section:
-    junctions = data.junctions
-    if not len(junctions):
-        return Section("Junctions", text=["No junction was followed from one frame to the next."])
-    survival = kaplan_meier(junctions["lifetime_s"].to_numpy(dtype=float), junctions["censored"].to_numpy(dtype=bool))
-    rows = []
-    degree = junctions["mean_degree"].astype(float)
-    for name, own in (
-        ("all", junctions),
-        ("three-way", junctions[degree < MULTI_WAY]),
-        ("multi-way", junctions[degree >= MULTI_WAY]),
-    ):
-        if not len(own):
-            continue
-        part = kaplan_meier(own["lifetime_s"].to_numpy(dtype=float), own["censored"].to_numpy(dtype=bool))
-        n, median, mean, _ = median_and_spread(own["lifetime_s"])
-        rows.append(
-            (
-                name,
-                n,
-                int(own["censored"].astype(bool).sum()),
-                mean,
-                median,
-                part.median_s if part else float("nan"),
-                int(own["changes"].sum()),
-            )
-        )
-    header = ("junctions", "n", "cut off", "mean s", "median s", "Kaplan–Meier median s", "changes of state")
-    text = [
-        "A static network with fresh noise gives 70–267 false changes of state in 60 frames of about 240 junctions, "
-        "with episodes of 4–7 s "
-        "three-way and 2–4 s multi-way. Lifetimes in that range are the floor of the method, not motion.",
-    ]
-    figure = figures.lifetime_figure(junctions, survival)
-    words = f"Lifetimes of {len(junctions)} junctions" + (
-        f"; Kaplan–Meier median {number(survival.median_s)} s." if survival else "; no end was seen."
-    )
-    note = "three-way: mean degree below 3.5. ∞: fewer than half had ended when the movie did."
-    return Section(
-        "Junctions",
-        text=text,
-        pictures=[picture(figure, words, words)],
-        grids=[Grid("Lifetimes", header, rows, note, wide=True)],
     )
 
 
@@ -338,8 +339,10 @@ def _limits(data: MovieReportData) -> Section:
         "7–18 % of true edges are shorter than the tubule width + 2 px and cannot be resolved; merging close "
         "junctions turns pure three-way networks "
         "into 11–30 % multi-way ones. Compare shares of degrees only between movies of one pixel size and one width.",
-        "Lifetimes have a floor that noise alone produces; junctions present in the first frame began before it.",
-        "Tubules that end in a sheet count as tips, and the parts they join as fragments.",
+        "Lifetimes have a floor that noise alone produces, measured on a static scene of this run's own; a junction "
+        "covered by a passing sheet dies here.",
+        "Tubules that end in a sheet are ends there, no growth tips; on tubules only, the parts that a sheet joins "
+        "count as fragments. The figures with each sheet as one node stand beside.",
         "Assortativity here is the numeric (Pearson) one and the categorical one, each under its name; published "
         "“global clustering” is the average of the local coefficients.",
         "The network model is sensitive to scale: an unknown or wrong pixel size moves the shares of tubules and "

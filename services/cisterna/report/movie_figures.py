@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import to_rgb
+from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from cisterna.report.canvas import (
     dress,
@@ -21,7 +21,8 @@ from cisterna.report.canvas import (
     to_grey_rgb,
 )
 from cisterna.report.palette import ACCENT, DEGREES, INK, MUTED, NETWORK_CLASSES, RULE, SECOND
-from cisterna.report.tallies import Survival, degree_totals
+from cisterna.report.tallies import degree_totals
+from cisterna.report.through_time import flagged, through_time, values_of
 
 SNR_GATE = 5.0
 
@@ -148,23 +149,6 @@ def network_figure(
     return figure
 
 
-def through_time(axes: Axes, frames: pd.DataFrame, series: list[tuple[str, str, str]]) -> None:
-    """Lines of (column, label, colour) over time; gaps stay gaps; a single frame is a dot."""
-    time = frames["time_s"].to_numpy(dtype=float)
-    drawn = False
-    for column, label, colour in series:
-        if column not in frames:
-            continue
-        values = pd.to_numeric(frames[column], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-        if np.isfinite(values).any():
-            axes.plot(time, values, color=colour, lw=1.5, marker="o", ms=2.6, label=label)
-            drawn = True
-    if not drawn:
-        say_empty(axes, "not defined in any frame" if len(frames) else "no frames")
-    elif len(series) > 1:
-        axes.legend(fontsize=7.5, frameon=False, loc="best")
-
-
 TIME_PANELS: tuple[tuple[str, list[tuple[str, str, str]]], ...] = (
     ("Nodes and edges", [("nodes", "nodes", ACCENT), ("edges", "edges", SECOND)]),
     ("Density  2E / N(N−1)", [("density", "density", ACCENT)]),
@@ -178,9 +162,16 @@ TIME_PANELS: tuple[tuple[str, list[tuple[str, str, str]]], ...] = (
     ),
     (
         "Assembly: share in the largest component",
-        [("largest_component_node_share", "of nodes", ACCENT), ("largest_component_edge_share", "of edges", SECOND)],
+        [
+            ("largest_component_node_share", "of nodes", ACCENT),
+            ("largest_component_edge_share", "of edges", SECOND),
+            ("largest_component_node_share_with_sheets", "of nodes, each sheet one node", MUTED),
+        ],
     ),
-    ("Components", [("components", "components", ACCENT)]),
+    (
+        "Components",
+        [("components", "of tubules", ACCENT), ("components_with_sheets", "each sheet one node", MUTED)],
+    ),
 )
 
 
@@ -254,7 +245,10 @@ def degree_figure(frames: pd.DataFrame) -> Figure:
 
 
 def phenotype_figure(frames: pd.DataFrame) -> Figure:
-    """Assembly ratio against assortativity, one dot a frame (the paper's plot of phenotypes), coloured by time."""
+    """Assembly ratio against assortativity (the paper's plot of phenotypes), coloured by time.
+
+    One dot a frame for tubules only, one square with each sheet as one node; hollow where the frame is too noisy.
+    """
     figure = new_figure(5.3, 3.4)
     axes = figure.subplots()
     dress(
@@ -264,65 +258,41 @@ def phenotype_figure(frames: pd.DataFrame) -> Figure:
         "Assembly and assortativity",
         grid="both",
     )
-    rows = frames[["time_s", "largest_component_node_share", "degree_assortativity"]].astype(float)
-    rows = rows[np.isfinite(rows.to_numpy()).all(axis=1)]
-    if not len(rows):
+    noisy, time = flagged(frames), frames["time_s"].to_numpy(dtype=float)
+    reach, drawn = 0.4, None
+    colours = ScalarMappable(Normalize(*((time.min(), time.max()) if len(time) else (0, 1))), "viridis")
+    for ending, marker, label in (("", "o", "tubules only"), ("_with_sheets", "s", "each sheet one node")):
+        share = values_of(frames, f"largest_component_node_share{ending}")
+        assortativity = values_of(frames, f"degree_assortativity{ending}")
+        known = np.isfinite(share) & np.isfinite(assortativity)
+        if not known.any():
+            continue
+        drawn = colours
+        reach = max(reach, float(np.abs(assortativity[known]).max()) * 1.15)
+        for chosen, hollow in ((known & ~noisy, False), (known & noisy, True)):
+            ink = colours.to_rgba(time[chosen])
+            axes.scatter(
+                share[chosen],
+                assortativity[chosen],
+                c="white" if hollow else ink,
+                edgecolors=ink if hollow else "white",
+                marker=marker,
+                s=26 if marker == "o" else 18,
+                linewidths=0.9 if hollow else 0.5,
+                zorder=3,
+            )
+        axes.scatter([], [], marker=marker, c=MUTED, s=20, label=label)
+    if drawn is None:
         say_empty(axes, "assortativity is not defined in any frame")
         return figure
-    dots = axes.scatter(
-        rows["largest_component_node_share"],
-        rows["degree_assortativity"],
-        c=rows["time_s"],
-        cmap="viridis",
-        s=26,
-        edgecolors="white",
-        linewidths=0.5,
-        zorder=3,
-    )
     axes.axhline(0, color=MUTED, lw=0.8)
     axes.set_xlim(-0.02, 1.02)
-    reach = max(0.4, float(rows["degree_assortativity"].abs().max()) * 1.15)
     axes.set_ylim(-reach, reach)
-    if len(rows) > 1:
-        bar = figure.colorbar(dots, ax=axes, pad=0.02)
+    axes.legend(fontsize=7.5, frameon=False, loc="best")
+    if len(frames) > 1:
+        bar = figure.colorbar(drawn, ax=axes, pad=0.02)
         bar.set_label("time (s)", fontsize=8.5)
         bar.ax.tick_params(labelsize=7.5)
-    return figure
-
-
-def lifetime_figure(junctions: pd.DataFrame, survival: Survival | None) -> Figure:
-    """Histogram of junction lifetimes (seen ends and cut-off ones) beside the Kaplan–Meier estimate."""
-    figure = new_figure(11.0, 3.2)
-    left, right = figure.subplots(1, 2)
-    dress(left, "lifetime (s)", "junctions", "Junction lifetimes")
-    dress(right, "time (s)", "share still there", "Kaplan–Meier estimate")
-    lifetimes = pd.to_numeric(junctions["lifetime_s"], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    censored = junctions["censored"].to_numpy(dtype=bool)
-    known = np.isfinite(lifetimes)
-    if not known.any():
-        say_empty(left, "no junction was tracked")
-    else:
-        bins = np.linspace(0, max(float(lifetimes[known].max()), 1e-6) * 1.02, 25)
-        left.hist(
-            [lifetimes[known & ~censored], lifetimes[known & censored]],
-            bins=bins.tolist(),
-            stacked=True,
-            color=[ACCENT, "#b9c6cc"],
-            label=["end seen", "cut off by the movie"],
-            edgecolor="white",
-            linewidth=0.5,
-        )
-        left.legend(fontsize=8, frameon=False)
-        left.yaxis.set_major_locator(MaxNLocator(integer=True))
-    if survival is None:
-        say_empty(right, "not computable: no end of a junction was seen")
-    else:
-        right.step(np.r_[0, survival.time_s], np.r_[1, survival.share], where="post", color=ACCENT, lw=1.8)
-        right.set_ylim(0, 1.03)
-        right.set_xlim(0, None)
-        if np.isfinite(survival.median_s):
-            right.plot([0, survival.median_s, survival.median_s], [0.5, 0.5, 0], color=SECOND, lw=1, ls=(0, (4, 2)))
-            right.text(survival.median_s, 0.53, f" median {survival.median_s:.3g} s", fontsize=8, color=SECOND)
     return figure
 
 

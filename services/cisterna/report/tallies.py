@@ -1,4 +1,4 @@
-"""Counting rows of result tables: class counts, multiplicities, survival. Arrays and frames in, small frames out."""
+"""Counting rows of result tables: class counts, multiplicities, degrees. Arrays and frames in, small frames out."""
 
 from dataclasses import dataclass
 
@@ -31,43 +31,6 @@ def multiplicities(links: pd.DataFrame, column: str) -> list[Multiplicity]:
         return []
     partners = links.groupby(column).size().value_counts().sort_index()
     return [Multiplicity(int(str(k)), int(v)) for k, v in partners.items()]
-
-
-@dataclass(frozen=True)
-class Survival:
-    """Kaplan–Meier estimate: share still alive after `time_s`; `at_risk` just before each step."""
-
-    time_s: np.ndarray
-    share: np.ndarray
-    at_risk: np.ndarray
-    events: int
-    censored: int
-
-    @property
-    def median_s(self) -> float:
-        """First time at which half are gone; inf if the curve never falls that low."""
-        below = np.flatnonzero(self.share <= 0.5)
-        return float(self.time_s[below[0]]) if below.size else float("inf")
-
-
-def kaplan_meier(lifetime_s: np.ndarray, censored: np.ndarray) -> Survival | None:
-    """Product-limit estimate (Kaplan & Meier 1958) of lifetimes, some of which were cut off by the end of the movie.
-
-    `lifetime_s` (n,) seconds, `censored` (n,) bool: true where the end was not seen. NaN lifetimes are left out. None
-    when no end at all was seen: then nothing can be estimated.
-    """
-    lifetime_s = np.asarray(lifetime_s, dtype=float)
-    censored = np.asarray(censored, dtype=bool)
-    keep = np.isfinite(lifetime_s)
-    lifetime_s, censored = lifetime_s[keep], censored[keep]
-    if not (~censored).any():
-        return None
-    times = np.unique(lifetime_s[~censored])
-    ordered = np.sort(lifetime_s)
-    at_risk = len(ordered) - np.searchsorted(ordered, times, side="left")
-    ended = np.array([(lifetime_s[~censored] == t).sum() for t in times])
-    share = np.cumprod(1 - ended / at_risk)
-    return Survival(times, share, at_risk, int((~censored).sum()), int(censored.sum()))
 
 
 DEGREE_COLUMNS = ("degree_0", "degree_1", "degree_2", "degree_3", "degree_4", "degree_5", "degree_6_or_more")

@@ -269,7 +269,7 @@ _CURVE = (
     Column("population", "string", "-", "as in the table dynamics"),
     Column("time_s", "float64", "s", "time since the begin at which some end"),
     Column("at_risk", "int64", "count", "those still followed just before"),
-    Column("ended", "int64", "count", "ends at that time"),
+    Column("ended", "int64", "count", "ends at that time; 0 in the last row, the longest time seen"),
     Column("survival", "float64", "1", "share that lives on (Kaplan-Meier)"),
     Column("low", "float64", "1", "lower 95 % limit"),
     Column("high", "float64", "1", "upper 95 % limit"),
