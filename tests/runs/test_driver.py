@@ -23,7 +23,7 @@ from cisterna.runs.plan import Plan, make_plan
 from cisterna.runs.recipes import parse_recipe
 from cisterna.store import ObjectStore, open_store
 from cisterna.store.receipts import Receipt, write_once
-from cisterna.tables import networks, volumes
+from cisterna.tables import networks, statistics, volumes
 from cisterna.tables.schema import Table
 from cisterna.v1 import common_pb2, denoise_pb2, eres_pb2, ernet_pb2, graph_pb2, segment_pb2
 from cisterna.v1.common_pb2 import Outcome, Reason
@@ -36,7 +36,7 @@ REQUESTS = {
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
-TABLES = [t.name for module in (networks, volumes) for t in vars(module).values() if isinstance(t, Table)]
+TABLES = [t.name for module in (networks, statistics, volumes) for t in vars(module).values() if isinstance(t, Table)]
 Task = tuple[str, int]
 
 
@@ -84,12 +84,13 @@ class Fleet(grpc.GenericRpcHandler):
             abort(context, error, f"host:{self.calls[name]}:0")
         folder = f"stages/{task.stage}/{task.stage_key}"
         written = [write_once(self.store, f"{folder}/data/{task.block_index}", b"result")]
-        ends = ("eres-sites", "graph-summary", "graph-summary-static")
+        ends = ("eres-sites", "eres-statistics", "graph-summary", "graph-summary-static")
         for table in TABLES:
             if task.stage in ends or (task.stage, task.block_index) == ("graph-static", 0):
                 written.append(write_once(self.store, f"{folder}/tables/{table}.parquet", b"table"))
-        if task.stage == "eres-sites":
-            written.append(write_once(self.store, f"{folder}/tables/counts.json", b"{}"))
+        for stage, name in (("eres-sites", "counts"), ("eres-statistics", "statistics")):
+            if task.stage == stage:
+                written.append(write_once(self.store, f"{folder}/tables/{name}.json", b"{}"))
         receipt = Receipt(
             task.stage,
             task.stage_key,

@@ -12,6 +12,7 @@ from cisterna.chunks import Box
 from cisterna.eres.components import LAST_ID, label_components
 from cisterna.eres.distances import measure_block, measure_regions
 from cisterna.eres.objects import objects_frame
+from cisterna.eres.profiles import measure_on_image
 from cisterna.eres.rules import Rules, find_rules
 from cisterna.eres.sites import Sites, classify, region_members
 from cisterna.eres.splitting import SPLITTING, Splitting, split_touching
@@ -28,19 +29,20 @@ def classify_sites(
     golgi_mask: ArrayLike | None = None,
     image: ArrayLike | None = None,
     ccv_mask: ArrayLike | None = None,
+    invert: bool = False,
     splitting: Splitting = SPLITTING,
 ) -> Sites:
     """Classifies ER exit sites.
 
-       Arrays are (Z,Y,X) on one grid of ``voxel_size_nm`` (z,y,x). Labels are whole numbers, 0 background, one number
-       per object, kept as ``object_id``; a bool array becomes its 26-connected components, and touching vesicles in it are
-       cut apart as ``splitting`` says (``NO_SPLITTING``: left as they are). Masks count where
-       they are not 0. ``rules`` is a name, a :class:`Rules`, its JSON, or a mapping of changed fields. ``image`` (grey
-       values, NaN = unknown) fills ``mean_grey`` of the objects.
+    Arrays are (Z,Y,X) on one grid of ``voxel_size_nm`` (z,y,x). Labels are whole numbers, 0 background, one number
+    per object, kept as ``object_id``; a bool array becomes its 26-connected components, and touching vesicles in it
+    are cut apart as ``splitting`` says (``NO_SPLITTING``: left as they are). Masks count where they are not 0.
+    ``rules`` is a name, a :class:`Rules`, its JSON, or a mapping of changed fields. ``image`` (grey values, NaN =
+    unknown; ``invert``: membranes are bright) fills ``mean_grey`` and ``diameter_image_nm`` of the objects.
     ``ccv_mask`` is what the rule ``exclude_overlap_with`` speaks of.
 
-       Raises ValueError for shapes that differ, negative labels or labels beyond uint32, NaN in a mask, or a voxel
-       size that is not three positive numbers.
+    Raises ValueError for shapes that differ, negative labels or labels beyond uint32, NaN in a mask, or a voxel
+    size that is not three positive numbers.
     """
     chosen = find_rules(rules)
     size = check_voxel_size(voxel_size_nm)
@@ -56,9 +58,14 @@ def classify_sites(
         raise ValueError(f"image has shape {grey.shape}, vesicle_labels {vesicles.shape}: give arrays on one grid")
     whole = Box.whole(vesicles.shape)
     frames = [
-        objects_frame(name, ObjectSums.of_labels(labels, image=grey), size, vesicles.shape)
+        objects_frame(name, ObjectSums.of_labels(labels), size, vesicles.shape)
         for name, labels in ((VESICLES, vesicles), (TUBULAR, tubular))
     ]
+    if grey is not None:
+        frames = [
+            measure_on_image(frame, labels, grey, whole, (0, 0, 0), size, invert).fill(frame)
+            for frame, labels in zip(frames, (vesicles, tubular), strict=True)
+        ]
     distances = measure_block(vesicles, tubular, er, golgi, whole, size, chosen, ccv)
     if not chosen.golgi_from_mask(golgi is not None):
         members, _, _ = region_members(frames[0], distances.vesicle_vesicle, chosen)

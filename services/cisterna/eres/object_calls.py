@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import grpc
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from cisterna.chunks import BlockGrid, Box
@@ -16,6 +17,7 @@ from cisterna.eres.parts import (
     labelled_from_npz,
     labelled_to_npz,
     mapping_to_npz,
+    measured_to_npz,
     numbered_from_npz,
     numbered_to_npz,
     outline_from_npz,
@@ -28,7 +30,8 @@ from cisterna.eres.parts import (
     sums_to_npz,
 )
 from cisterna.eres.pieces import Numbered, Outline, SplitPart, number_objects, paint, parts_of_block, split_block
-from cisterna.eres.requests import box_of, voxel_size_of
+from cisterna.eres.profiles import REACH_NM, Measured, halo_voxels, measure_on_image
+from cisterna.eres.requests import box_of, check_halo, same_box, voxel_size_of
 from cisterna.eres.splitting import Splitting
 from cisterna.eres.sums import ObjectSums
 from cisterna.rpc.server import Worker
@@ -38,7 +41,14 @@ from cisterna.store.receipts import write_once
 from cisterna.tables.volumes import OBJECTS
 from cisterna.v1 import common_pb2, eres_pb2
 
-STAGE_VERSIONS = {"eres-label": 2, "eres-merge": 2, "eres-split": 1, "eres-number": 1, "eres-relabel": 2}
+STAGE_VERSIONS = {
+    "eres-label": 2,
+    "eres-merge": 2,
+    "eres-split": 1,
+    "eres-number": 1,
+    "eres-relabel": 2,
+    "eres-profile": 1,
+}
 
 MAPPING = "mapping.npz"
 COMPONENTS_FILE = "components.npz"
@@ -171,6 +181,30 @@ class ObjectCalls:
             return [write_block(store, request.labels.path, box, result)]
 
         return self._object_task(context, request.task, "eres-relabel", read, lambda data: data, write, box.size)
+
+    def ProfileBlock(self, request: eres_pb2.ProfileBlockRequest, context: grpc.ServicerContext) -> Any:
+        store, box = self.worker.store, box_of(request.labels)
+        size = voxel_size_of(request.voxel_size_nm)
+
+        def read() -> tuple[pd.DataFrame, NDArray[Any], NDArray[Any], Box]:
+            window = box.grow(halo_voxels(size)).intersect(
+                Box.whole(open_level(store, request.labels.array.path).shape)
+            )
+            check_halo(request.labels, halo_voxels(size), REACH_NM)
+            labels = read_box(store, request.labels.array.path, window)
+            image = read_box(store, same_box(request.image, box).array.path, window)
+            return self.decoded(request.objects.path, OBJECTS.from_parquet_bytes), labels, image, window
+
+        def compute(data: tuple[pd.DataFrame, NDArray[Any], NDArray[Any], Box]) -> Measured:
+            objects, labels, image, window = data
+            core = box.relative_to(window.offset)
+            return measure_on_image(objects, labels, image, core, window.offset, size, request.invert)
+
+        def write(found: Measured) -> tuple[list[Written], dict[str, float]]:
+            stored = write_once(store, part_path(request.parts.path, request.task.block_index), measured_to_npz(found))
+            return [stored], {"objects": len(found.object_id), "diameters": float(np.isfinite(found.diameter_nm).sum())}
+
+        return self._object_task(context, request.task, "eres-profile", read, compute, write, box.size)
 
     def _probability(self, path: str, box: Box) -> NDArray[np.uint8]:
         probability: NDArray[np.uint8] = read_box(self.worker.store, path, box)

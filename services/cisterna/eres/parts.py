@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cisterna.eres.components import LabelledBlock, Merged
 from cisterna.eres.pieces import Numbered, Outline, SplitPart
+from cisterna.eres.profiles import Measured
 from cisterna.eres.sums import ObjectSums
 
 T = TypeVar("T")
@@ -124,6 +125,16 @@ def _shallow(kind: type[T], values: Mapping[str, Any]) -> T:
         return kind(**{f.name: values[f.name] for f in fields(kind)})  # type: ignore[arg-type]
     except KeyError as error:
         raise PartUnreadable(f"a part ({kind.__name__}) lacks the array {error}") from error
+
+
+def measured_to_npz(measured: Measured) -> bytes:
+    """What the image says of the objects of one block."""
+    return to_npz({f.name: getattr(measured, f.name) for f in fields(Measured)})
+
+
+def measured_from_npz(data: bytes) -> Measured:
+    """Inverse of :func:`measured_to_npz`."""
+    return _shallow(Measured, from_npz(data))
 
 
 def mapping_to_npz(merged: Merged) -> bytes:

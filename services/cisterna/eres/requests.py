@@ -30,7 +30,7 @@ def check_halo(ref: common_pb2.ChunkRef, need: tuple[int, ...], reach_nm: float)
     halo = tuple(ref.halo) or (0, 0, 0)
     if any(h < n for h, n in zip(halo, need, strict=True)):
         raise ValueError(
-            f"halo {halo} is below {need}: the rules measure up to {reach_nm:g} nm; plan the stage with that reach"
+            f"halo {halo} is below {need}: distances are measured up to {reach_nm:g} nm; plan the stage with that reach"
         )
 
 

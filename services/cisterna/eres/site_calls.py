@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from cisterna.chunks import Box
 from cisterna.eres.distances import Distances, Pairs, least_pairs, measure_block, measure_regions
-from cisterna.eres.parts import from_npz, part_path, to_npz
+from cisterna.eres.parts import from_npz, measured_from_npz, part_path, to_npz
+from cisterna.eres.profiles import Measured
 from cisterna.eres.requests import box_of, check_halo, same_box, voxel_size_of
 from cisterna.eres.rules import Rules
 from cisterna.eres.sites import Sites, classify, region_members
@@ -139,8 +140,11 @@ class SiteCalls:
         def read() -> tuple[pd.DataFrame, pd.DataFrame, Distances, bool]:
             distances, given = self.distances(request.parts.path, request.region_parts.path, request.blocks)
             vesicles, tubular = (
-                self.decoded(ref.path, OBJECTS.from_parquet_bytes)
-                for ref in (request.vesicle_objects, request.tubular_objects)
+                self._with_profiles(self.decoded(ref.path, OBJECTS.from_parquet_bytes), parts.path, request.blocks)
+                for ref, parts in (
+                    (request.vesicle_objects, request.vesicle_profiles),
+                    (request.tubular_objects, request.tubular_profiles),
+                )
             )
             return vesicles, tubular, distances, given
 
@@ -163,6 +167,13 @@ class SiteCalls:
             return written, {name: float(n) for name, n in sites.counts.items()}
 
         return self._site_task(context, request.task, "eres-sites", read, compute, write)
+
+    def _with_profiles(self, objects: pd.DataFrame, folder: str, blocks: int) -> pd.DataFrame:
+        """The objects of one class with what the image says of them, where it was asked."""
+        if not folder:
+            return objects
+        parts = [self.decoded(part_path(folder, n), measured_from_npz) for n in range(blocks)]
+        return Measured.joined(parts).fill(objects)
 
     def measured(self, folder: str, blocks: int) -> tuple[Distances, bool]:
         """Distances of all blocks joined, and whether they include a Golgi segmentation."""

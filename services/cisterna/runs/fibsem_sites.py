@@ -9,6 +9,7 @@ from typing import Any
 from cisterna.chunks import nm_to_voxels
 from cisterna.models.digest import canonical_json
 from cisterna.runs.building import Builder, task_ref
+from cisterna.runs.fibsem_profiles import plan_profiles
 from cisterna.runs.recipes import FibsemRecipe, RecipeError
 from cisterna.runs.stages import VERSIONS, Needs, Stage, every
 from cisterna.store.receipts import stage_folder, stage_key
@@ -53,6 +54,9 @@ def plan_sites(
     inputs = {"measured": measure.key, "vesicles": merged["copi"].key, "tubular": merged["tubular_eres"].key}
     if region is not None:
         inputs["regions"] = region.key
+    # A variant is asked for its counts alone; those do not need the image.
+    profiles = {} if suffix else {c: plan_profiles(b, c, merged[c], labels[c]) for c in ("copi", "tubular_eres")}
+    inputs |= {f"profiles-{c}": stage.key for c, stage in profiles.items()}
     scale = list(b.acquisition.scale)
     key = stage_key(name, version, "", {"rules": rules, "voxel_size_nm": scale}, inputs)
     folder = f"{stage_folder(name, key)}/tables"
@@ -65,6 +69,8 @@ def plan_sites(
             tubular_objects=_objects_ref(merged["tubular_eres"]),
             parts=measured_parts,
             region_parts=region_parts,
+            vesicle_profiles=_parts_ref(profiles, "copi"),
+            tubular_profiles=_parts_ref(profiles, "tubular_eres"),
             blocks=b.grid.blocks,
             output=common_pb2.ArrayRef(path=folder, identity=key),
             voxel_size_nm=scale,
@@ -76,6 +82,7 @@ def plan_sites(
     needs = [
         Needs(last.name, every(b.grid.blocks)),
         *(Needs(merged[c].name, every(1)) for c in ("copi", "tubular_eres")),
+        *(Needs(stage.name, every(b.grid.blocks)) for stage in profiles.values()),
     ]
     tables = {t: f"{folder}/{t}.parquet" for t in ("objects", "sites", "links")}
     stage = b.add(
@@ -97,6 +104,11 @@ def plan_sites(
         b.tables.update(tables)
         b.tables["counts"] = f"{folder}/counts.json"
     return Classified(stage, folder, measure, region)
+
+
+def _parts_ref(profiles: Mapping[str, Stage], class_name: str) -> common_pb2.ArrayRef | None:
+    stage = profiles.get(class_name)
+    return None if stage is None else common_pb2.ArrayRef(path=f"{stage.folder}/parts", identity=stage.key)
 
 
 def _objects_ref(merged: Stage) -> common_pb2.ArrayRef:
