@@ -128,7 +128,7 @@ def volumes(tmp_path_factory):
     return types.SimpleNamespace(store=store, folder=folder, table=table_of(rows), study=study_of(table_of(rows), "v"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make():
     """The makers above, for tests that change what goes in."""
     return types.SimpleNamespace(

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +21,23 @@ from cisterna.store.arrays import read_box
 TARGET = 6.0
 
 
-@pytest.fixture
-def bright(tmp_path, make):
-    """A store with one finished run at an SNR of 20."""
-    store = open_store(f"file://{tmp_path}/store")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, make):
+    """A movie at an SNR of 20 and a store with one finished run over it."""
+    place = tmp_path_factory.mktemp("bright")
+    store = open_store(f"file://{place}/store")
     for folder in demo_models():
         if folder.name == "demo-ernet":
             install_model(store, folder)
-    make.movie_run(store, tmp_path, "er-movie-bright", seed=5, snr=20.0, frames=2, size=128)
-    return store
+    make.movie_run(store, place, "er-movie-bright", seed=5, snr=20.0, frames=2, size=128)
+    return place
+
+
+@pytest.fixture
+def bright(tmp_path, folder):
+    """A copy of that store, to be changed."""
+    shutil.copytree(folder / "store", tmp_path / "store")
+    return open_store(f"file://{tmp_path}/store")
 
 
 def frames_of(store, path, count):
@@ -90,11 +99,10 @@ def test_the_same_command_is_the_same_run(bright):
     assert len({first.run_id, other.run_id}) == 2
 
 
-def test_the_file_may_be_named_instead_of_its_run(bright, tmp_path):
+def test_the_file_may_be_named_instead_of_its_run(bright, folder):
     by_run = _degraded_plan(bright, options("er-movie-bright"))
-    by_file = _degraded_plan(bright, options(tmp_path / "er-movie-bright/movie.tif"))
+    by_file = _degraded_plan(bright, options(folder / "er-movie-bright/movie.tif"))
     assert by_file.run_id == by_run.run_id
-    (tmp_path / "unseen").mkdir()
     with pytest.raises(UsageError, match="neither a file nor a run"):
         run_to_degrade(bright, Path("er-movie-nobody"), None)
     with pytest.raises(UsageError, match="no er-movie run over new has succeeded"):
