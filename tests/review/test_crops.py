@@ -74,7 +74,7 @@ def test_thirty_noisy_sites_fit_a_page():
     rng = np.random.default_rng(2)
     grey = to_grey(rng.normal(150, 30, (76, 140, 140)))
     crops = [Crop(grey, (0, 0, 0), (5.24, 4.0, 4.0))] * 6
-    wide, best = mosaics(crops, 40_000_000)
+    wide, best = mosaics(crops, 60_000_000)
     small, quality = mosaics(crops, 2_500_000)
     assert sum(len(m.data_uri) for m in small) <= 2_500_000 < sum(len(m.data_uri) for m in wide)
-    assert quality < best == 85
+    assert quality < best == 90

@@ -42,7 +42,7 @@ def add_arguments(commands: Any, argv: list[str]) -> None:
     )
     sample.add_argument("--reviewer", default="", metavar="NAME", help="written into the page and the sheet")
     sample.add_argument("--out", type=Path, metavar="FOLDER", help="where (review-SAMPLE)")
-    sample.add_argument("--edge-nm", type=float, default=None, metavar="NM", help="side of the stacks (560)")
+    sample.add_argument("--edge-nm", type=float, default=None, metavar="NM", help="side of the stacks (500)")
     sample.add_argument("--dataset", default="", metavar="NAME", help="name of the dataset in WEBKNOSSOS")
     sample.set_defaults(run=lambda a: sample_command(_store(a), a))
     add = command("import", "check decisions and add them to the layer")
@@ -115,6 +115,7 @@ def sample_command(store: ObjectStore, args: argparse.Namespace) -> int:
     (folder / "sites.nml").write_bytes(write_skeleton(sample, (), args.reviewer, args.dataset))
     few = f" ({sample.asked} asked)" if len(sample.items) < sample.asked else ""
     print(f"sample {sample.sample}: {len(sample.items)} of {sample.population} sites{few}, in {folder}")
+    print(f"pictures at JPEG quality {page.quality}, {len(page.html) / 1e6:.1f} MB")
     print(
         f"open {folder}/review.html (or fill in decisions.csv, or annotate sites.nml in WEBKNOSSOS), then\n"
         f"cisterna review import {args.run_id} decisions.csv --reviewer {args.reviewer or 'WHO'}"
@@ -267,7 +268,9 @@ def show_command(store: ObjectStore, run_id: str, as_json: bool) -> int:
         print(f"sample {s.sample}: {s.judged} of {s.sites} judged, drawn from {s.population} ({s.site_class})")
     table = Table("class", "reviewed", "confirmed (95 %)", "exit site (95 %)", "vesicles by eye", "bound")
     for c in summary.classes:
-        counted = f"{c.mean:.1f} ± {c.spread:.1f}, n = {len(c.counts)}" if c.counts else "–"
+        counted = (
+            f"{c.mean:.1f}{f' ± {c.spread:.1f}' if len(c.counts) > 1 else ''}, n = {len(c.counts)}" if c.counts else "–"
+        )
         bound = f"{c.mean_bound:.1f}" if c.bound else "–"
         shares = (share_words(c.confirmed), share_words(c.exit_site))
         table.add_row(c.site_class, f"{c.reviewed} of {c.sites}", *shares, counted, bound)

@@ -43,7 +43,7 @@ def counts_figure(summary: Summary) -> Figure:
     top = max(max(max(c.counts), max(c.bound)) for c in shown)
     axes.set_ylim(-0.03 * max(top, 6), max(top * 1.08, 6))
     axes.axhspan(low, high, color=INK, alpha=0.05, lw=0, zorder=0)
-    axes.text(0.995, low, "5–55 (paper) ", transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=7.5,
+    axes.text(0.995, 0.99, "shaded: 5–55 (paper) ", transform=axes.transAxes, ha="right", va="top", fontsize=7.5,
               color=MUTED)  # fmt: skip
     axes.set_xlim(-0.6, len(shown) - 0.4)
     axes.set_xticks(
@@ -66,9 +66,9 @@ def _class(axes, place: int, c: ClassReview) -> None:  # type: ignore[no-untyped
         axes.plot([a, b], [p, q], color=MUTED, lw=0.5, alpha=0.35, zorder=1)
     axes.scatter(left, counts, s=17, color=colour, edgecolors="white", linewidths=0.4, zorder=3)
     axes.scatter(right, bound, s=17, facecolors="white", edgecolors=colour, linewidths=1.0, zorder=3)
-    spread = c.spread if np.isfinite(c.spread) else 0.0
-    axes.errorbar(place - 0.2, c.mean, yerr=spread, fmt="_", color=INK, ms=17, mew=1.6, lw=1.2, capsize=4, zorder=4)
-    axes.plot([place + 0.2 - 0.09, place + 0.2 + 0.09], [c.mean_bound] * 2, color=INK, lw=1.6, zorder=4)
+    if len(counts) > 1:
+        axes.errorbar(place - 0.2, c.mean, c.spread, fmt="_", color=INK, ms=17, mew=1.6, lw=1.2, capsize=4, zorder=4)
+        axes.plot([place + 0.11, place + 0.29], [c.mean_bound] * 2, color=INK, lw=1.6, zorder=4)
 
 
 def lengths_figure(lengths: pd.DataFrame) -> Figure:

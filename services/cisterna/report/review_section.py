@@ -129,7 +129,9 @@ def _classes(summary: Summary) -> Grid:
 
 
 def _range(span: tuple[int, int] | None) -> str:
-    return "–" if span is None else f"{number(span[0])}–{number(span[1])}"
+    if span is None:
+        return "–"
+    return number(span[0]) if span[0] == span[1] else f"{number(span[0])}–{number(span[1])}"
 
 
 def _forms(summary: Summary) -> Grid:

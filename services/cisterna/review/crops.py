@@ -17,17 +17,17 @@ from cisterna.store import ObjectStore
 from cisterna.store.arrays import read_box
 from cisterna.store.pyramids import Pyramid
 
-EDGE_NM = 560.0
-"""A site of 400 nm with 80 nm around it."""
+EDGE_NM = 500.0
+"""A region of 400 nm with 50 nm around it."""
 
 MOST_VOXELS = 2_300_000
 """A stack of 560 nm at 4 × 4 × 5.24 nm fits; finer voxels take the next coarser level."""
 
-PAGE_BYTES = 18_000_000
+PAGE_BYTES = 19_000_000
 SITE_BYTES = 600_000
-"""A page holds 18 MB, or 0.6 MB a site where there are more than 30."""
+"""A page holds 19 MB, or 0.6 MB a site where there are more than 31."""
 
-QUALITIES = (85, 75, 65, 55, 45, 35, 25, 15)
+QUALITIES = (90, 85, 80, 75, 70, 65, 60, 55, 50, 45, 40, 35, 30, 25, 20, 15)
 JPEG_BLOCK = 8
 
 

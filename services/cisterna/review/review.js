@@ -9,6 +9,7 @@
     { name: "zx", fixed: 1, row: 0, col: 2 },
     { name: "zy", fixed: 2, row: 0, col: 1 },
   ];
+  const MEASURE = "#ffd166"; // edged in black: it must be seen on membrane and on lumen
   const KEY = "cisterna-review-" + data.sample;
   const state = { index: 0, slice: [0, 0, 0], pending: null, under: 0, answers: {}, shown: data.channels };
   let stacks = null;
@@ -226,7 +227,7 @@
         );
       if (marks) frame(pen, plane, px, py, zoom, width, height);
       for (const l of answer().lengths) line(pen, plane, px, py, l.slice(0, 3), l.slice(3), nm);
-      if (state.pending) dot(pen, px(state.pending), py(state.pending), "#ffd166");
+      if (state.pending) dot(pen, px(state.pending), py(state.pending));
       scaleBar(pen, width, height, zoom);
       caption.textContent =
         `${channel} · ${letters[plane.row]} ↓ ${letters[plane.col]} → · ${letters[plane.fixed]} slice ` +
@@ -240,7 +241,7 @@
   function frame(pen, plane, px, py, zoom, width, height) {
     const at = item().position, side = data.region * zoom;
     pen.save();
-    pen.strokeStyle = "rgba(108,199,214,.75)";
+    pen.strokeStyle = "rgba(20,140,165,.95)";
     pen.setLineDash([6, 5]);
     pen.strokeRect(px(at) - side / 2, py(at) - side / 2, side, side);
     pen.setLineDash([]);
@@ -257,21 +258,26 @@
     const near = [from, to].every((p) => Math.abs(p[plane.fixed] - nm) <= base().voxel[plane.fixed]);
     pen.save();
     pen.globalAlpha = near ? 1 : 0.35;
-    pen.strokeStyle = "#ffd166";
-    pen.lineWidth = 1.6;
     pen.beginPath();
     pen.moveTo(px(from), py(from));
     pen.lineTo(px(to), py(to));
-    pen.stroke();
-    for (const p of [from, to]) dot(pen, px(p), py(p), "#ffd166");
+    for (const [colour, width] of [["#000", 4], [MEASURE, 2]]) {
+      pen.strokeStyle = colour;
+      pen.lineWidth = width;
+      pen.stroke();
+    }
+    for (const p of [from, to]) dot(pen, px(p), py(p));
     pen.restore();
   }
 
-  function dot(pen, x, y, colour) {
-    pen.fillStyle = colour;
+  function dot(pen, x, y) {
     pen.beginPath();
-    pen.arc(x, y, 2.6, 0, 7);
+    pen.arc(x, y, 2.8, 0, 7);
+    pen.fillStyle = MEASURE;
+    pen.strokeStyle = "#000";
+    pen.lineWidth = 1;
     pen.fill();
+    pen.stroke();
   }
 
   function scaleBar(pen, width, height, zoom) {
@@ -423,7 +429,7 @@
   );
   recall();
   const room = Math.max(320, by("planes").clientWidth) - 24;
-  by("zoom").value = clamp(room / (2 * sizeNm(2) + sizeNm(1)), 0.3, 2);
+  by("zoom").value = clamp(Math.floor((100 * room) / (2 * sizeNm(2) + sizeNm(1))) / 100, 0.3, 2);
   build();
   show(state.index);
 })();
