@@ -41,11 +41,10 @@ EMPTY = {"string": "-", "bool": False, "int64": 0, "int32": 0, "uint32": 0}
 
 
 def table(schema, rows, names=None):
-    """Rows of the columns `names` (the table's first ones); the others are 0, False or NaN."""
-    names = names or schema.names[: len(rows[0])]
-    empty = {"string": "-", "bool": False, "int64": 0}
-    others = {c.name: empty.get(c.dtype, np.nan) for c in schema.columns if c.name not in names}
-    return schema.frame(pd.DataFrame(rows, columns=names).assign(**others))
+    """Rows of the columns `names` (those above) as the whole table; every other column is 0, False, "-" or NaN."""
+    names = list(names or MADE[schema.name].split())
+    others = {c.name: EMPTY.get(c.dtype, np.nan) for c in schema.columns if c.name not in names}
+    return schema.frame(pd.DataFrame(rows, columns=names).assign(**others)[schema.names])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from cisterna.cli.export import add_export
 from cisterna.cli.follow import follow, object_place
 from cisterna.cli.home import Home, UsageError
 from cisterna.cli.submit import driver_command, start_driver
@@ -39,11 +39,7 @@ def add_arguments(commands: Any, argv: list[str]) -> None:
         "--repair", action="store_true", help="remove the tasks whose objects are bad; `retry` computes them again"
     )
     verify.set_defaults(run=lambda a: verify_command(_store(a), a.run_id, a.repair, a.json))
-    export = _run_command(
-        commands, "export", "gather a run into one folder: arrays, TIFF, tables, CSV, GraphML, report"
-    )
-    export.add_argument("folder", type=Path)
-    export.set_defaults(run=lambda a: export_command(_store(a), a.run_id, a.folder))
+    add_export(commands)
     rm = _run_command(commands, "rm", "remove a run and the stages that no other run uses")
     rm.add_argument("--yes", action="store_true", help="do it; without it, say what would go")
     rm.set_defaults(run=lambda a: rm_command(_store(a), a.run_id, a.yes))
@@ -166,17 +162,6 @@ def verify_command(store: ObjectStore, run_id: str, repair: bool, as_json: bool)
         print(f"removed {len(bad)} tasks: `cisterna retry {run_id}` computes them again")
         return 0
     return 1 if bad else 0
-
-
-def export_command(store: ObjectStore, run_id: str, folder: Path) -> int:
-    from cisterna.report.export import export_run
-
-    _document(store, run_id)
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty: export into a new folder")
-    export_run(store, run_id, folder)
-    print(f"{run_id} exported to {folder}")
-    return 0
 
 
 def rm_command(store: ObjectStore, run_id: str, yes: bool) -> int:

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cisterna.report.choices import Choices
 from cisterna.report.contents import INDEX, MANIFEST, Chapter, files_below, write_contents
-from cisterna.report.export_parts import PARTS, Choices, Part
+from cisterna.report.export_parts import PARTS, Part
 from cisterna.report.source import RunSource, Tell
 from cisterna.store import ObjectStore
 
@@ -104,5 +105,3 @@ def _write_parts(
         if written:
             chapters.append(Chapter(part.name, part.title, tuple(written)))
     return chapters, absent
-
-

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cisterna.chunks import Box
-from cisterna.report.film import FRAMES_PER_SECOND, FilmFrame, Screen, film_bytes, film_grey_range, panel_size
+from cisterna.report.film import FRAMES_PER_SECOND, PANEL_PX, FilmFrame, Screen, film_bytes, film_grey_range, panel_size
 from cisterna.report.levels import Pyramid, read_with_gaps
 from cisterna.report.page import Clip
 from cisterna.store import ObjectStore
@@ -24,7 +24,7 @@ def evenly(count: int, most: int) -> list[int]:
     return sorted({round(t) for t in np.linspace(0, count - 1, most)})
 
 
-def film_screen(store: ObjectStore, raw: Pyramid, nodes: pd.DataFrame, panel_px: int) -> Screen:
+def film_screen(store: ObjectStore, raw: Pyramid, nodes: pd.DataFrame, panel_px: int = PANEL_PX) -> Screen:
     """What all frames of a run's film share; the display range is taken from a few frames."""
     base = raw.levels[0]
     pixel = (base.scale[1], base.scale[2])

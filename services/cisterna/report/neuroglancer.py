@@ -5,8 +5,9 @@ The state names images by URL. `BASE_URL` stands where the address of the store,
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -14,11 +15,16 @@ from cisterna.report.build import read_table
 from cisterna.report.document import RunDocument, read_document, run_path
 from cisterna.report.levels import Pyramid, read_pyramid
 from cisterna.report.palette import NETWORK_CLASSES, SITE_CLASSES, SITE_COLOURS
+from cisterna.report.site_layers import class_shader
 from cisterna.store import ObjectStore
 from cisterna.tables.volumes import SITES
 
 BASE_URL = "http://BASE_URL"
 LABEL_COLOURS = {"er": "#56D4F5", "copi": "#D55E00", "tubular_eres": "#0072B2", "ccv": "#F5F1E6", "golgi": "#E69F00"}
+RELATED = {"sites": ("copi", "tubular_eres"), "site_boxes": ()}
+VIEWER = "https://neuroglancer-demo.appspot.com"
+SITE_MARGIN_NM = 300.0
+VIEW_PX = 400
 SI = {"nanometer": (1e-9, "m"), "micrometer": (1e-6, "m"), "second": (1.0, "s")}
 
 
@@ -28,24 +34,28 @@ def build_viewer_state(store: ObjectStore, run_id: str, base_url: str = BASE_URL
     pyramids = {name: p for name, path in run.arrays.items() if (p := read_pyramid(store, path)) is not None}
     sites, _ = read_table(store, run, SITES) if run.recipe == "fibsem" else (SITES.frame(), False)
     state = viewer_state(run, pyramids, sites, base_url)
-    return (json.dumps(state, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+    return state_bytes(state)
 
 
 def viewer_state(
-    run: RunDocument, pyramids: Mapping[str, Pyramid], sites: pd.DataFrame, base_url: str = BASE_URL
-) -> dict[str, Any]:
+    run: RunDocument, pyramids: Mapping[str, Pyramid], sites: pd.DataFrame, base_url: str = BASE_URL,
+    places: Mapping[str, str] | None = None, collections: Mapping[str, str] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Image layers for raw, denoised and probabilities, segmentation layers for labels and classes, points for sites.
 
     `pyramids` names the images that exist; those without one are left out. Layers that are heavy to look at together
-    start hidden.
+    start hidden. `places` says where below `base_url` an image lies, if not where it lies in the store. With
+    `collections` (name and shape of precomputed annotations below `<base_url>/annotations`), those stand in place of
+    points inside the state.
     """
     layers = []
+    base_url = base_url.rstrip("/")
     # Later layers are drawn over earlier ones: pictures first, then what was found in them.
     for name in sorted(
         run.arrays, key=lambda name: (name != "raw", name.startswith(("labels/", "ernet/classes")), name)
     ):
         if name in pyramids:
-            source = f"zarr3://{base_url.rstrip('/')}/{run.arrays[name]}/"
+            source = f"zarr3://{base_url}/{(places or run.arrays)[name]}/"
             layers.append(_layer(name, source))
     state: dict[str, Any] = {"layers": layers, "layout": "4panel" if run.recipe == "fibsem" else "xy"}
     raw = pyramids.get("raw")
@@ -57,12 +67,55 @@ def viewer_state(
         axis: _dimension(axis, scale, raw.axes) for axis, scale in zip(raw.axes[::-1], base.scale[::-1], strict=True)
     }
     state["position"] = [n / 2 - 0.5 for n in base.shape[::-1]]
-    state["crossSectionScale"] = max(base.shape[1:]) / 400
+    state["crossSectionScale"] = max(base.shape[1:]) / VIEW_PX
     if run.recipe == "fibsem":
         state["projectionScale"] = max(base.shape) * 1.5
-        layers.append(site_layer(sites, base.scale))
+        if collections is None:
+            layers.append(site_layer(sites, base.scale))
+        else:
+            layers += [collection_layer(n, shape, base_url, pyramids) for n, shape in collections.items()]
         state["selectedLayer"] = {"layer": "sites", "visible": True}
     return state
+
+
+def collection_layer(name: str, shape: str, base_url: str, pyramids: Mapping[str, Pyramid]) -> dict[str, Any]:
+    """Precomputed annotations as a layer, coloured by class; linked with the label images that their ids name."""
+    linked = [kind for kind in RELATED.get(name, (name,)) if f"labels/{kind}" in pyramids]
+    return {
+        "type": "annotation",
+        "name": name,
+        "tab": "annotations",
+        "source": f"precomputed://{base_url}/annotations/{name}",
+        "shader": class_shader(shape),
+        "visible": name == "sites",
+        "linkedSegmentationLayer": {kind: f"labels/{kind}" for kind in linked},
+    }
+
+
+def opened_at(state: Mapping[str, Any], site: Mapping[Any, Any], voxel_size_nm: Sequence[float]) -> dict[str, Any]:
+    """The state as it opens at one site (a row of the sites table): centred, close, the site selected."""
+    centre = [float(site[f"centroid_{a}_nm"]) / v - 0.5 for a, v in zip("zyx", voxel_size_nm, strict=True)]
+    extents = [float(site[f"extent_{a}_nm"]) for a in "zyx"]
+    voxels = (max(extents) + 2 * SITE_MARGIN_NM) / min(voxel_size_nm)
+    number = int(site["site_id"])
+    return {
+        **state,
+        "position": [round(v, 3) for v in centre[::-1]],
+        "crossSectionScale": voxels / VIEW_PX,
+        "projectionScale": 1.5 * voxels,
+        "selection": {"layers": {"sites": {"annotationId": str(number), "annotationSource": 0}}, "visible": True},
+        "title": f"site {number}: {site['site_class']}",
+    }
+
+
+def viewer_link(state: Mapping[str, Any], viewer: str = VIEWER) -> str:
+    """The address that opens a viewer with this state."""
+    text = json.dumps(state, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return f"{viewer.rstrip('/')}/#!{quote(text, safe='')}"
+
+
+def state_bytes(state: Mapping[str, Any]) -> bytes:
+    return (json.dumps(state, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
 
 
 def _dimension(axis: str, scale: float, axes: str) -> list[Any]:

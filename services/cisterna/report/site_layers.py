@@ -13,7 +13,7 @@ CLASS_NUMBERS = {swatch.key: n for n, swatch in enumerate(SITE_CLASSES, 1)}
 CLASS_LABELS = {0: NO_SITE, **{n: swatch.label for n, swatch in enumerate(SITE_CLASSES, 1)}}
 SPHERES = ("copi", "ccv")
 _NUMBERS = {
-    "objects": "uint32", "cluster_size": "uint32", "linked_sites": "uint32", "site_id": "uint32",
+    "objects": "int32", "cluster_size": "int32", "linked_sites": "int32", "site_id": "int32",
     "er_distance_nm": "float32", "diameter_mask_nm": "float32", "diameter_image_nm": "float32",
     "mean_probability": "float32", "sphericity": "float32", "touches_edge": "uint8", "near_volume_edge": "uint8",
 }  # fmt: skip

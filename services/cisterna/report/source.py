@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from cisterna.report.document import RunDocument, read_document, run_path
+from cisterna.review.layer import review_tables
 from cisterna.store import ObjectMissing, ObjectStore
 from cisterna.store.pyramids import Pyramid, read_pyramid
 
@@ -58,10 +59,24 @@ class RunSource:
             name, _, kind = path.removeprefix(f"{folder}/").rpartition(".")
             if kind == "parquet":
                 found.setdefault(name, path)
+        found |= {name: f"{name}.parquet" for name in self._reviewed}
         return dict(sorted(found.items()))
+
+    @cached_property
+    def _reviewed(self) -> dict[str, bytes]:
+        """Tables of the review layer, made from its decisions; none where nobody reviewed."""
+        if self.run.recipe != "fibsem":
+            return {}
+        try:
+            made = review_tables(self.store, self.run.run_id)
+        except ValueError:  # the layer speaks of other sites: the report says so
+            return {}
+        return {table.name: table.to_parquet_bytes(rows) for table, rows in made.items() if len(rows)}
 
     def table_bytes(self, name: str) -> bytes | None:
         """A table as it is stored; None where it was never written."""
+        if name in self._reviewed:
+            return self._reviewed[name]
         try:
             return self.store.get(self.table_paths[name])
         except (KeyError, ObjectMissing):
