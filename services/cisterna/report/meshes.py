@@ -20,7 +20,7 @@ from cisterna.store.arrays import read_box
 from cisterna.store.pyramids import Level
 
 BLOCK = 128
-SMOOTHING_VOXELS = 0.7
+SMOOTHING_VOXELS = 0.5
 MARGIN = 4  # samples that the smoothing reaches to
 MOST_FACES = 4_000_000
 
@@ -123,8 +123,8 @@ def _join(pieces: Sequence[tuple[np.ndarray, np.ndarray]], scale_nm: Sequence[fl
     faces = back[faces]
     whole = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 0] != faces[:, 2])
     placed = (points[first] + 0.5) * np.asarray(scale_nm) / 1000
-    # Turning z,y,x into x,y,z mirrors the triangles: their order is turned back with it.
-    return placed[:, ::-1].astype(np.float32), faces[whole][:, ::-1].astype(np.int32)
+    # scikit-image's triangles face inward; turning z,y,x into x,y,z mirrors them outward.
+    return placed[:, ::-1].astype(np.float32), faces[whole].astype(np.int32)
 
 
 def write_glb(path: Path, found: Sequence[Surface], facts: Mapping[str, str]) -> None:
