@@ -4,14 +4,18 @@ import json
 
 import grpc
 import numpy as np
+import pandas as pd
 import pytest
-from cisterna.chunks import BlockGrid
+from cisterna.chunks import BlockGrid, Box
 from cisterna.eres import Rules, Splitting, classify_sites, split_touching
 from cisterna.eres.components import label_components
+from cisterna.eres.profiles import halo_voxels
 from cisterna.eres.service import STAGE_VERSIONS, EresService
+from cisterna.eres.statistics import site_statistics
 from cisterna.rpc.server import ServerConfig, Worker
 from cisterna.store import open_store
 from cisterna.store.arrays import ImageSpec, create_image, read_box, write_block
+from cisterna.tables.statistics import CHANCE, DENSITIES, EFFECTS, SENSITIVITY
 from cisterna.tables.volumes import LINKS, OBJECTS, SITES
 from cisterna.v1 import common_pb2 as common
 from cisterna.v1 import eres_pb2
@@ -130,6 +134,22 @@ class Line:
                 ), Call(),
             )  # fmt: skip
 
+    def profiles(self, name, image):
+        self.image("raw", "uint8")
+        for n in range(self.grid.blocks):
+            box = self.grid.box(n)
+            write_block(self.store, "raw/0", box, np.ascontiguousarray(image[box.slices]))
+        objects = "numbered" if name == "copi" else f"merged/{name}"
+        for n in range(self.grid.blocks):
+            self.service.ProfileBlock(
+                eres_pb2.ProfileBlockRequest(
+                    task=self.task(f"eres-profile-{name}", n),
+                    labels=self.chunk(f"labels/{name}", n, halo_voxels(SIZE)),
+                    image=self.chunk("raw", n), objects=common.ArrayRef(path=f"{objects}/objects.parquet"),
+                    parts=common.ArrayRef(path=f"profiles/{name}"), voxel_size_nm=SIZE, class_name=name,
+                ), Call(),
+            )  # fmt: skip
+
     def measure(self, block, halo=None):
         halo = self.halo if halo is None else halo
         refs = {c: self.chunk(f"labels/{c}", block, halo) for c in CLASSES}
@@ -160,26 +180,59 @@ class Line:
                 ), Call(),
             )  # fmt: skip
 
-    def classify(self):
+    def classify(self, profiles=False):
         ref = common.ArrayRef
+        seen = {"vesicle_profiles": ref(path="profiles/copi"), "tubular_profiles": ref(path="profiles/tubular_eres")}
         return self.service.ClassifySites(
             eres_pb2.ClassifySitesRequest(
                 task=self.task("eres-sites"), vesicle_objects=ref(path="numbered/objects.parquet"),
                 tubular_objects=ref(path="merged/tubular_eres/objects.parquet"), parts=ref(path="measured"),
                 blocks=self.grid.blocks, output=ref(path="tables"), voxel_size_nm=SIZE,
                 rules_json=self.rules.to_json(), volume_shape=SHAPE,
-                region_parts=None if self.golgi else ref(path="region_parts"),
+                region_parts=None if self.golgi else ref(path="region_parts"), **(seen if profiles else {}),
             ), Call(),
         )  # fmt: skip
 
-    def whole_run(self):
+    def statistics(self, places=3000, relocations=100, cell=False):
+        ref = common.ArrayRef
+        halo = [int(np.ceil((max(120, self.rules.golgi_distance_nm) + 75) / v)) for v in SIZE]
+        for n in range(self.grid.blocks):
+            refs = {c: self.chunk(f"labels/{c}", n, halo) for c in CLASSES}
+            self.service.SurveyBlock(
+                eres_pb2.SurveyBlockRequest(
+                    task=self.task("eres-survey", n), er_labels=refs["er"], tubular_labels=refs["tubular_eres"],
+                    vesicle_labels=refs["copi"], golgi_labels=refs["golgi"] if self.golgi else None,
+                    cell=self.chunk("in/er", n, halo) if cell else None, sites=ref(path="tables"),
+                    parts=ref(path="survey"), voxel_size_nm=SIZE, rules_json=self.rules.to_json(), volume_shape=SHAPE,
+                    places=places, seed=4,
+                ), Call(),
+            )  # fmt: skip
+        return self.service.SummariseSites(
+            eres_pb2.SummariseSitesRequest(
+                task=self.task("eres-statistics"), sites=ref(path="tables"), survey_parts=ref(path="survey"),
+                measure_parts=ref(path="measured"), region_parts=None if self.golgi else ref(path="region_parts"),
+                blocks=self.grid.blocks, voxel_size_nm=SIZE, volume_shape=SHAPE, rules_json=self.rules.to_json(),
+                places=places, seed=4, relocations=relocations, widened=self.widened, output=ref(path="tables"),
+                cell_given=cell,
+                variants=[
+                    eres_pb2.SensitivityVariant(
+                        class_name="copi", factor=1.2, threshold=0.6, counts=ref(path="tables/counts.json")
+                    )
+                ],
+            ), Call(),
+        )  # fmt: skip
+
+    def whole_run(self, image=None):
         for name in CLASSES:
             self.objects(name)
         for n in range(self.grid.blocks):
             self.measure(n)
         if not self.golgi:
             self.regions()
-        self.classify()
+        if image is not None:
+            self.profiles("copi", image)
+            self.profiles("tubular_eres", image)
+        self.classify(image is not None)
 
 
 SPLIT = Splitting(least_diameter_nm=20)
@@ -190,7 +243,9 @@ RULES = Rules(golgi_distance_nm=60, er_search_nm=120, group_tubular_nm=60, golgi
 def test_the_services_tables_are_those_of_the_in_core_call(tmp_path, golgi):
     volumes = probabilities(4)
     line = Line(f"file://{tmp_path}/one", volumes, RULES, golgi)
-    line.whole_run()
+    image = np.where(volumes["copi"] >= 128, 60, 180) + np.random.default_rng(1).integers(0, 40, SHAPE)
+    image = image.astype(np.uint8)
+    line.whole_run(image)
     labels = {name: label_components(volumes[name] >= 128) for name in CLASSES}
     components = int(labels["copi"].max())
     labels["copi"] = split_touching(labels["copi"], SIZE, SPLIT)
@@ -202,8 +257,15 @@ def test_the_services_tables_are_those_of_the_in_core_call(tmp_path, golgi):
             stored[box.slices] = read_box(line.store, f"labels/{name}/0", box)
         np.testing.assert_array_equal(stored, labels[name])
     expected = classify_sites(
-        labels["copi"], labels["tubular_eres"], labels["er"] > 0, SIZE, RULES, labels["golgi"] > 0 if golgi else None
+        labels["copi"],
+        labels["tubular_eres"],
+        labels["er"] > 0,
+        SIZE,
+        RULES,
+        labels["golgi"] > 0 if golgi else None,
+        image=image,
     )
+    assert expected.objects["diameter_image_nm"].notna().sum() > 3
     assert json.loads(line.store.get("tables/counts.json")) == expected.counts
     assert json.loads(line.store.get("tables/rules.json"))["rules"]["golgi_distance_nm"] == 60
     for table, frame in ((SITES, expected.sites), (LINKS, expected.links)):
@@ -212,6 +274,39 @@ def test_the_services_tables_are_those_of_the_in_core_call(tmp_path, golgi):
     assert objects["mean_probability"].between(128 / 255, 1).all()
     assert objects.drop(columns="mean_probability").equals(expected.objects.drop(columns="mean_probability"))
     assert sum(expected.counts.values()) > 3
+
+
+@pytest.mark.parametrize("golgi", [True, False])
+def test_the_services_statistics_are_those_of_the_in_core_call(tmp_path, golgi):
+    volumes = probabilities(4)
+    line = Line(f"file://{tmp_path}", volumes, RULES, golgi)
+    line.whole_run()
+    line.statistics()
+    labels = {name: read_box(line.store, f"labels/{name}/0", Box.whole(SHAPE)) for name in CLASSES}
+    mask = labels["golgi"] > 0 if golgi else None
+    sites = classify_sites(labels["copi"], labels["tubular_eres"], labels["er"] > 0, SIZE, RULES, mask)
+    expected = site_statistics(
+        sites,
+        labels["copi"],
+        labels["tubular_eres"],
+        labels["er"] > 0,
+        SIZE,
+        mask,
+        places=3000,
+        relocations=100,
+        seed=4,
+    )
+    for table, frame in ((CHANCE, expected.chance), (DENSITIES, expected.densities), (EFFECTS, expected.effects)):
+        found = table.from_parquet_bytes(line.store.get(f"tables/{table.name}.parquet"))
+        pd.testing.assert_frame_equal(found, frame, check_exact=True)
+    assert json.loads(line.store.get("tables/statistics.json")) == expected.document()
+    moved = SENSITIVITY.from_parquet_bytes(line.store.get("tables/sensitivity.parquet"))
+    ours = moved[moved["parameter"] != "probability_copi"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(ours, expected.sensitivity, check_exact=True)
+    variant = moved[moved["parameter"] == "probability_copi"].iloc[0]
+    assert (variant["factor"], variant["value"]) == (1.2, 0.6)
+    assert {c: int(variant[c]) for c in sites.counts} == sites.counts
+    assert expected.chance["expected"].notna().sum() >= 4
 
 
 def test_two_runs_leave_the_same_bytes(tmp_path):

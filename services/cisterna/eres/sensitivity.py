@@ -10,7 +10,7 @@ import pandas as pd
 
 from cisterna.eres.distances import Distances
 from cisterna.eres.rules import Rules
-from cisterna.eres.sites import classify
+from cisterna.eres.sites import count_classes
 from cisterna.tables.statistics import SENSITIVITY
 
 MOVED = (
@@ -48,8 +48,6 @@ def sensitivity_table(
     vesicles: pd.DataFrame,
     tubular: pd.DataFrame,
     distances: Distances,
-    voxel_size_nm: Sequence[float],
-    volume_shape: Sequence[int],
     rules: Rules,
     golgi_given: bool,
     widened: float = 1.2,
@@ -62,7 +60,7 @@ def sensitivity_table(
     """
 
     def counts(chosen: Rules) -> dict[str, int]:
-        return classify(vesicles, tubular, distances, voxel_size_nm, volume_shape, chosen, golgi_given).counts
+        return count_classes(vesicles, tubular, distances, chosen, golgi_given)
 
     rows: list[dict[str, object]] = [{"parameter": "as_run", "factor": 1.0, "value": float("nan"), **counts(rules)}]
     names = [n for n in MOVED if rules.require_cluster or n != "cluster_region_nm"] if widened > 1 else []

@@ -73,6 +73,128 @@ def classify(
     :func:`cisterna.eres.distances.measure_block` gives them for the same rules; ``golgi_given``: they include a
     Golgi segmentation. Source: Nair et al. 2025, Methods; docs/eres.md says how each sentence was read.
     """
+    d = _decide(vesicles, tubular, distances, rules, golgi_given)
+    ves, tub, links = d.ves, d.tub, d.links
+    ves_links = np.bincount(links.a, minlength=ves.n)
+    tub_links = np.bincount(links.b, minlength=tub.n)
+    ves_reason = [
+        _vesicular_reason(
+            g, ves, str(d.ves_class[g]), str(d.lone[g]), d.large, d.golgi, int(ves_links[g]), rules, d.from_mask
+        )
+        for g in range(ves.n)
+    ]
+    tub_reason = [
+        f"{int(k)} vesicular ERES within {rules.link_nm:g} nm"
+        if k
+        else f"no vesicular ERES within {rules.link_nm:g} nm"
+        for k in tub_links
+    ]
+    volume = np.asarray(volume_shape) * np.asarray(voxel_size_nm, np.float64)
+    sites = pd.concat(
+        [
+            _site_rows(ves, "vesicular", 1, d.ves_class, ves_links, ves_reason, rules.reach_nm(), volume),
+            _site_rows(
+                tub,
+                "tubular",
+                1 + ves.n,
+                d.tub_class,
+                tub_links,
+                tub_reason,
+                max(rules.group_tubular_nm, rules.link_nm),
+                volume,
+            ),
+        ],
+        ignore_index=True,
+    )
+    objects = pd.concat(
+        [d.vesicles.assign(site_id=ves.of + 1), d.left_out, d.tubular.assign(site_id=tub.of + 1 + ves.n)],
+        ignore_index=True,
+    )
+    table = pd.DataFrame(
+        {"vesicular_site_id": links.a + 1, "tubular_site_id": links.b + 1 + ves.n, "distance_nm": links.nm}
+    )
+    found = sites["site_class"].value_counts()
+    cause = np.where(d.lone == "dispersed", np.where(d.near, "cluster", "er"), "")
+    cause = np.where(d.excluded, np.where(d.large, "extent", "golgi" if d.from_mask else "beside_extent"), cause)
+    vesicular = (sites["kind"] == "vesicular").to_numpy()
+    for column, values in (("excluded_by", cause), ("otherwise", np.where(d.excluded, d.lone, ""))):
+        sites.loc[vesicular, column] = values
+    sites["level"] = np.where(sites["excluded_by"] == "", "candidate", "group")
+    return Sites(
+        objects=OBJECTS.frame(objects),
+        sites=SITES.frame(sites),
+        links=LINKS.frame(table),
+        counts={name: int(found.get(name, 0)) for name in SITE_CLASSES},
+        rules=rules,
+        notes=_notes(ves, d.ves_class, d.lone, d.large, d.golgi, rules, voxel_size_nm, d.from_mask)
+        + _left_out_note(d.left_out, rules),
+    )
+
+
+def _with_overlap(vesicles: pd.DataFrame, distances: Distances, rules: Rules) -> pd.DataFrame:
+    """The vesicles with their share in the class to exclude, and the reason where that leaves them out."""
+    shared = distances.vesicle_overlap.of(vesicles["object_id"].to_numpy(np.int64))
+    share = shared / np.maximum(vesicles["voxels"].to_numpy(np.float64), 1.0)
+    out = share >= rules.exclude_overlap_share - 1e-12
+    if rules.exclude_overlap_with == "none":
+        share, out = np.zeros(len(share)), np.zeros(len(share), bool)
+    limit = f"limit {100 * rules.exclude_overlap_share:g} %"
+    why = [
+        f"{100 * s:.0f} % in {rules.exclude_overlap_with} ({limit})" if o else ""
+        for s, o in zip(share, out, strict=True)
+    ]
+    return vesicles.assign(overlap_share=share, excluded=why)
+
+
+def _left_out_note(left_out: pd.DataFrame, rules: Rules) -> tuple[str, ...]:
+    if not len(left_out):
+        return ()
+    return (
+        f"{len(left_out)} vesicle(s) belong to no group: at least {100 * rules.exclude_overlap_share:g} % of each lies "
+        f"in {rules.exclude_overlap_with}.",
+    )
+
+
+def count_classes(
+    vesicles: pd.DataFrame,
+    tubular: pd.DataFrame,
+    distances: Distances,
+    rules: Rules,
+    golgi_given: bool = False,
+) -> dict[str, int]:
+    """The counts that :func:`classify` gives, without its tables."""
+    d = _decide(vesicles, tubular, distances, rules, golgi_given)
+    found = np.concatenate([d.ves_class, d.tub_class]).astype(str)
+    return {name: int(np.sum(found == name)) for name in SITE_CLASSES}
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """What each group is and why; arrays run over the vesicular groups, ``tub_class`` over the tubular ones.
+
+    ``lone`` is the class by the ER and the neighbours alone, ``large`` = Golgi-like by extent, ``golgi`` the distance
+    to the Golgi reference. ``left_out``: vesicles that the overlap rule took out.
+    """
+
+    vesicles: pd.DataFrame
+    left_out: pd.DataFrame
+    tubular: pd.DataFrame
+    ves: _Groups
+    tub: _Groups
+    golgi: NDArray[np.float64]
+    large: NDArray[np.bool_]
+    excluded: NDArray[np.bool_]
+    near: NDArray[np.bool_]
+    lone: NDArray[np.generic]
+    ves_class: NDArray[np.generic]
+    tub_class: NDArray[np.generic]
+    links: Pairs
+    from_mask: bool
+
+
+def _decide(
+    vesicles: pd.DataFrame, tubular: pd.DataFrame, distances: Distances, rules: Rules, golgi_given: bool
+) -> _Decision:
     from_mask = rules.golgi_from_mask(golgi_given)
     vesicles = vesicles.assign(er_distance_nm=_er_nm(vesicles, distances.vesicle_er, rules))
     tubular = tubular.assign(er_distance_nm=_er_nm(tubular, distances.tubular_er, rules))
@@ -107,82 +229,10 @@ def classify(
     links = Pairs(candidates.a[counted], candidates.b[counted], candidates.nm[counted])
     tub_class = np.full(tub.n, "tubular_isolated", dtype=object)
     tub_class[links.b] = "tubular_mixed"
-
-    ves_links = np.bincount(links.a, minlength=ves.n)
-    tub_links = np.bincount(links.b, minlength=tub.n)
-    ves_reason = [
-        _vesicular_reason(g, ves, str(ves_class[g]), str(lone[g]), large, golgi, int(ves_links[g]), rules, from_mask)
-        for g in range(ves.n)
-    ]
-    tub_reason = [
-        f"{int(k)} vesicular ERES within {rules.link_nm:g} nm"
-        if k
-        else f"no vesicular ERES within {rules.link_nm:g} nm"
-        for k in tub_links
-    ]
-    volume = np.asarray(volume_shape) * np.asarray(voxel_size_nm, np.float64)
-    sites = pd.concat(
-        [
-            _site_rows(ves, "vesicular", 1, ves_class, ves_links, ves_reason, rules.reach_nm(), volume),
-            _site_rows(
-                tub,
-                "tubular",
-                1 + ves.n,
-                tub_class,
-                tub_links,
-                tub_reason,
-                max(rules.group_tubular_nm, rules.link_nm),
-                volume,
-            ),
-        ],
-        ignore_index=True,
-    )
-    objects = pd.concat(
-        [vesicles.assign(site_id=ves.of + 1), left_out, tubular.assign(site_id=tub.of + 1 + ves.n)], ignore_index=True
-    )
-    table = pd.DataFrame(
-        {"vesicular_site_id": links.a + 1, "tubular_site_id": links.b + 1 + ves.n, "distance_nm": links.nm}
-    )
-    found = sites["site_class"].value_counts()
-    cause = np.where(lone == "dispersed", np.where(near, "cluster", "er"), "")
-    cause = np.where(excluded, np.where(large, "extent", "golgi" if from_mask else "beside_extent"), cause)
-    vesicular = (sites["kind"] == "vesicular").to_numpy()
-    for column, values in (("excluded_by", cause), ("otherwise", np.where(excluded, lone, ""))):
-        sites.loc[vesicular, column] = values
-    sites["level"] = np.where(sites["excluded_by"] == "", "candidate", "group")
-    return Sites(
-        objects=OBJECTS.frame(objects),
-        sites=SITES.frame(sites),
-        links=LINKS.frame(table),
-        counts={name: int(found.get(name, 0)) for name in SITE_CLASSES},
-        rules=rules,
-        notes=_notes(ves, ves_class, lone, large, golgi, rules, voxel_size_nm, from_mask)
-        + _left_out_note(left_out, rules),
-    )
-
-
-def _with_overlap(vesicles: pd.DataFrame, distances: Distances, rules: Rules) -> pd.DataFrame:
-    """The vesicles with their share in the class to exclude, and the reason where that leaves them out."""
-    shared = distances.vesicle_overlap.of(vesicles["object_id"].to_numpy(np.int64))
-    share = shared / np.maximum(vesicles["voxels"].to_numpy(np.float64), 1.0)
-    out = share >= rules.exclude_overlap_share - 1e-12
-    if rules.exclude_overlap_with == "none":
-        share, out = np.zeros(len(share)), np.zeros(len(share), bool)
-    limit = f"limit {100 * rules.exclude_overlap_share:g} %"
-    why = [
-        f"{100 * s:.0f} % in {rules.exclude_overlap_with} ({limit})" if o else ""
-        for s, o in zip(share, out, strict=True)
-    ]
-    return vesicles.assign(overlap_share=share, excluded=why)
-
-
-def _left_out_note(left_out: pd.DataFrame, rules: Rules) -> tuple[str, ...]:
-    if not len(left_out):
-        return ()
-    return (
-        f"{len(left_out)} vesicle(s) belong to no group: at least {100 * rules.exclude_overlap_share:g} % of each lies "
-        f"in {rules.exclude_overlap_with}.",
-    )
+    return _Decision(
+        vesicles, left_out, tubular, ves, tub, golgi, large, excluded, near, lone, ves_class, tub_class, links,
+        from_mask,
+    )  # fmt: skip
 
 
 def _er_nm(frame: pd.DataFrame, found: Nearest, rules: Rules) -> NDArray[np.float64]:

@@ -72,9 +72,7 @@ def summarise(
     """All statistics of a volume. ``distances`` reach ``rules.widened(widened)``; ``survey`` is of all blocks."""
     size = cell_size(survey, voxel_size_nm, cell_given)
     chance = chance_table(objects, sites, survey, rules, voxel_size_nm, volume_shape, places, relocations, seed)
-    moved = sensitivity_table(
-        vesicles, tubular, distances, voxel_size_nm, volume_shape, rules, golgi_given, widened, variants
-    )
+    moved = sensitivity_table(vesicles, tubular, distances, rules, golgi_given, widened, variants)
     notes = [
         "The cell is the mask given." if cell_given else "No cell mask was given: the cell is the whole volume.",
         "Chance: vesicles as balls of their volume, groups moved but not turned, to random places of the cytosol (the "
@@ -96,6 +94,7 @@ def site_statistics(
     golgi_mask: ArrayLike | None = None,
     cell_mask: ArrayLike | None = None,
     organelle_mask: ArrayLike | None = None,
+    ccv_mask: ArrayLike | None = None,
     places: int = PLACES,
     relocations: int = RELOCATIONS,
     seed: int = 0,
@@ -103,19 +102,23 @@ def site_statistics(
 ) -> SiteStatistics:
     """Statistics of the sites that :func:`cisterna.eres.classify_sites` found in the same arrays (Z,Y,X).
 
+    Labels are whole numbers, as they were classified.
     ``cell_mask``: where the cell is (default: everywhere); ``organelle_mask``: what else no vesicle can lie in
     (nucleus, mitochondria). Everything in memory; the service gives the same tables block by block.
     """
     size = check_voxel_size(voxel_size_nm)
     vesicles = as_labels(vesicle_labels, "vesicle_labels")
     tubular = as_labels(tubular_labels, "tubular_labels", vesicles.shape)
-    er, golgi, cell, organelles = (
+    if np.asarray(vesicle_labels).dtype == bool or np.asarray(tubular_labels).dtype == bool:
+        raise ValueError("labels are bool masks: give the whole-number labels that the sites were made of")
+    er, golgi, cell, organelles, ccv = (
         None if m is None else as_mask(m, name, vesicles.shape)
         for m, name in (
             (er_mask, "er_mask"),
             (golgi_mask, "golgi_mask"),
             (cell_mask, "cell_mask"),
             (organelle_mask, "organelle_mask"),
+            (ccv_mask, "ccv_mask"),
         )
     )
     assert er is not None
@@ -123,7 +126,7 @@ def site_statistics(
     from_mask = rules.golgi_from_mask(golgi is not None)
     wide = rules.widened(widened)
     frames = [sites.objects[sites.objects["class"] == c].reset_index(drop=True) for c in ("copi", "tubular_eres")]
-    distances = measure_block(vesicles, tubular, er, golgi, whole, size, wide)
+    distances = measure_block(vesicles, tubular, er, golgi, whole, size, wide, ccv)
     if not from_mask:
         members, _, _ = region_members(frames[0], distances.vesicle_vesicle, rules, widened)
         distances = replace(distances, vesicle_region=measure_regions(vesicles, members, whole, size, wide))
