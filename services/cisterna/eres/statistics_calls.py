@@ -166,7 +166,8 @@ def _region_near(
     labels: NDArray[Any] = read()
     table = np.zeros(int(max(labels.max(), ids.max())) + 1, bool)
     table[ids] = True
-    return table[labels]
+    near: NDArray[np.bool_] = table[labels]
+    return near
 
 
 def _survey_from_npz(data: bytes) -> Survey:
