@@ -21,8 +21,18 @@ from cisterna.phantoms.er_movie import er_movie
 from cisterna.rpc.errors import failure_of
 from cisterna.rpc.server import ServerConfig, Worker
 from cisterna.store import open_store
-from cisterna.store.arrays import ImageSpec, create_image, write_block
-from cisterna.tables.networks import CELLS, EDGES, FRAMES, JUNCTIONS, MULTI_WAY, NODES
+from cisterna.store.arrays import ImageSpec, create_image, read_box, write_block
+from cisterna.tables.networks import (
+    CELLS,
+    EDGES,
+    FLOOR,
+    FLOOR_SCENE,
+    FLOOR_SURVIVAL,
+    FRAMES,
+    JUNCTIONS,
+    MULTI_WAY,
+    NODES,
+)
 from cisterna.v1 import common_pb2, graph_pb2, graph_pb2_grpc
 
 FRAME_COUNT, EDGE = 4, 128
@@ -118,6 +128,45 @@ def test_a_movie_becomes_four_tables(place: SimpleNamespace, movie: SimpleNamesp
     assert set(tracked["junction_id"]) == set(junctions["junction_id"])
     # The empty frame is bridged by the gap of one frame.
     assert (junctions["last_frame"] == 3).sum() > 0.7 * (nodes.query("frame == 0")["kind"] == "junction").sum()
+
+
+def draw(place: SimpleNamespace, frame: int, key: str = "s") -> graph_pb2.DrawStaticFrameRequest:
+    box = common_pb2.Box(offset=(1, 0, 0), shape=(1, EDGE, EDGE))
+    classes, raw = (
+        common_pb2.ChunkRef(array=common_pb2.ArrayRef(path=f"{name}/0"), box=box) for name in ("classes", "raw")
+    )
+    return graph_pb2.DrawStaticFrameRequest(
+        task=task("graph-static", frame, key),
+        classes=classes,
+        raw=raw,
+        scene=common_pb2.ArrayRef(path=f"{key}/scene/0"),
+        scene_box=common_pb2.Box(offset=(frame, 0, 0), shape=(1, EDGE, EDGE)),
+        frames=3,
+        output=common_pb2.ArrayRef(path=f"stages/graph-static/{key}/tables"),
+    )
+
+
+def test_the_static_scene_is_drawn_and_its_floor_summed_up(place: SimpleNamespace, movie: SimpleNamespace):
+    shape = (3, EDGE, EDGE)
+    for key in ("s", "t"):
+        create_image(place.store, f"{key}/scene", ImageSpec(shape, "uint16", (1, EDGE, EDGE), "tyx", (1.0, 0.1, 0.1)))
+        for frame in range(3):
+            assert place.stub.DrawStaticFrame(draw(place, frame, key)).outcome == common_pb2.OUTCOME_COMPUTED
+    scene, again = (read_box(place.store, f"{key}/scene/0", Box.whole(shape)) for key in ("s", "t"))
+    np.testing.assert_array_equal(scene, again)
+    assert (scene[0] != scene[1]).mean() > 0.9
+    row = FLOOR_SCENE.from_parquet_bytes(place.store.get("stages/graph-static/s/tables/floor_scene.parquet")).iloc[0]
+    assert (row["source_frame"], row["frames"], row["noise_source"]) == (1, 3, "background")
+    assert row["snr_power"] == pytest.approx(10, rel=0.15)
+    # Summed up from frames of the true movie here: the floor's tables are those of any traced frames.
+    for block in range(place.grid.blocks):
+        place.stub.TraceFrames(trace(place, block, "f"))
+    assert place.stub.SummariseFloor(summarise(place, "f")).outcome == common_pb2.OUTCOME_COMPUTED
+    folder = "stages/graph-summary/f/tables"
+    floor = FLOOR.from_parquet_bytes(place.store.get(f"{folder}/floor.parquet")).set_index("population")
+    assert floor.loc["junctions", "n"] > 0
+    FLOOR_SURVIVAL.from_parquet_bytes(place.store.get(f"{folder}/floor_survival.parquet"))
+    assert not place.store.exists(f"{folder}/junctions.parquet")
 
 
 def test_the_same_movie_gives_the_same_bytes(place: SimpleNamespace):

@@ -195,3 +195,30 @@ def test_the_width_of_the_point_spread_repeats_the_tracing_alone(store: ObjectSt
     assert "graph-trace" in changed(a, b)
     assert not {"ernet"} & changed(a, b)
     assert json.loads(b.stage("graph-trace").request(0, 1).figures_json) == {"psf_fwhm_um": 0.25, "resamples": 200}
+
+
+def test_the_static_floor_follows_one_frame_and_can_be_left_out(store: ObjectStore) -> None:
+    with_floor, without = (
+        make_plan(store, recipe(t, "er-movie"), movie(20)) for t in ("", "graph: {static_floor_frames: 0}")
+    )
+    floor = set(keys(with_floor)) - set(keys(without))
+    assert floor == {"graph-static", "ernet-static", "graph-trace-static", "graph-summary-static"}
+    assert not changed(without, with_floor)
+    assert set(with_floor.tables) - set(without.tables) == {"floor", "floor_survival", "floor_scene"}
+    drawn = with_floor.stage("graph-static")
+    assert (drawn.blocks, drawn.needs[0].stage, drawn.needs[0].blocks(7)) == (12, "ernet", [10])
+    request = drawn.request(7, 1)
+    assert (list(request.raw.box.offset), list(request.scene_box.offset)) == ([10, 0, 0], [7, 0, 0])
+    assert drawn.images[0].spec.shape == (12, 40, 50)
+    assert with_floor.stage("graph-summary-static").needs[0].blocks(0) == list(range(12))
+    assert list(with_floor.stage("graph-summary").request(0, 1).field_um) == pytest.approx([3.9, 4.9])
+
+
+def test_a_short_movie_has_a_short_floor_or_none(store: ObjectStore) -> None:
+    assert make_plan(store, recipe("", "er-movie"), movie(5)).stage("graph-static").blocks == 5
+    assert "graph-static" not in keys(make_plan(store, recipe("", "er-movie"), movie(2)))
+
+
+def test_another_tracking_parameter_repeats_the_summaries_only(store: ObjectStore) -> None:
+    a, b = (make_plan(store, recipe(t, "er-movie"), movie(20)) for t in ("", "graph: {tracking: {gap_frames: 2}}"))
+    assert changed(a, b) == {"graph-summary", "graph-summary-static"}

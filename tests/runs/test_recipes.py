@@ -50,11 +50,13 @@ def test_mistakes_are_named_with_their_remedy(text: str, says: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        ("graph: {static_floor_frames: 2}", "from 3 on, or 0"),
+        ("graph: {static_floor_frames: true}", "from 3 on, or 0"),
         ("graph: {psf_fwhm_um: wide}", "write a float or null"),
         ("graph: {psf_fwhm_um: 0}", "a length in µm"),
         ("graph: {psf_fwhm_um: true}", "write a float or null"),
         ("graph: {resamples: 20}", "200 or more"),
-        ("graph: {psf: 0.2}", "did you mean 'psf_fwhm_um'"),
+        ("graph: {psf_fwhm: 0.2}", "did you mean 'psf_fwhm_um'"),
     ],
 )
 def test_mistakes_about_networks_are_named(text: str, says: str) -> None:
