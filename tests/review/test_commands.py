@@ -75,6 +75,16 @@ def test_from_sample_to_show(folder_run, tmp_path, capsys):
     assert "Vesicles per site." in page
 
 
+def test_removing_a_run_names_the_decisions_that_go_with_it(folder_run, tmp_path, capsys):
+    run = folder_run
+    assert main(["rm", run.run_id]) == 0
+    assert "review decisions" not in capsys.readouterr().out
+    sample(run)
+    assert say("import", run.run_id, filled(tmp_path / "out/decisions.csv", ROWS), "--reviewer", "Ada") == 0
+    assert main(["rm", run.run_id]) == 0
+    assert "with it 2 review decisions, which no computer makes again" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("form", ["csv", "nml"])
 def test_an_export_makes_the_same_layer_elsewhere(folder_run, tmp_path, capsys, make, form):
     run = folder_run

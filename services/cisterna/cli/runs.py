@@ -172,10 +172,16 @@ def rm_command(store: ObjectStore, run_id: str, yes: bool) -> int:
     used = {s["path"] for d in record.list_runs(store) if d["run_id"] != run_id for s in d["stages"].values()}
     going = [s["path"] for s in document["stages"].values() if s["path"] not in used]
     kept = len(document["stages"]) - len(going)
+    decisions = len(store.list(f"runs/{run_id}/review/decisions"))
     if not yes:
         print(
             f"would remove run {run_id} and {len(going)} stages ({kept} stay: other runs use them); add --yes to do it"
         )
+        if decisions:
+            print(
+                f"with it {decisions} review decisions, which no computer makes again: "
+                f"`cisterna review export {run_id} --format csv --out FILE` keeps them"
+            )
         return 0
     store.delete(f"runs/{run_id}/run.json")
     for prefix in [f"runs/{run_id}", *going]:
