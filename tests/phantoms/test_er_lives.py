@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cisterna.phantoms import er_movie
 from cisterna.phantoms.er_lives import Living, contracted, draw_living
-from cisterna.phantoms.er_truth import score_links, shown_network
+from cisterna.phantoms.er_truth import score_links, shown_network, true_events, true_lives
 
 SMALL = {"shape_yx": (128, 128), "sheet": False, "drift_px": 0.0}
 
@@ -123,3 +123,31 @@ def test_links_of_the_truth_itself_are_all_correct_and_a_swap_is_not():
 def test_impossible_lives_are_refused(name, value):
     with pytest.raises(ValueError, match=name):
         er_movie(2, **SMALL, **{name: value})
+
+
+def test_lives_and_events_agree_with_what_is_shown():
+    movie = er_movie(40, (160, 160), seed=8, sheet=False, lifetime_s=6.0, remodelling=0.2, least_tubule_px=9.0)
+    shown, _ = shown_network(movie)
+    lives, events = true_lives(shown), true_events(shown)
+    inner = lives[lives["whole"]]
+    assert len(inner) > 10
+    assert (inner["last_frame"] >= inner["first_frame"]).all()
+    births = events[events["event"].isin(["birth", "split"])]
+    assert len(births) == (lives["first_frame"] > 0).sum()
+    assert len(events[events["event"].isin(["death", "merge"])]) == (lives["last_frame"] < 39).sum()
+    junctions = shown[shown["kind"] == "junction"]
+    assert (lives["last_frame"] - lives["first_frame"] + 1).sum() == len(junctions)
+    switches = events[events["event"].str.startswith("to_")]
+    assert len(switches) > 3
+    for frame, event, name in switches[["frame", "event", "name"]].itertuples(index=False):
+        now = junctions[(junctions["frame"] == frame) & (junctions["name"] == name)]["degree"].iloc[0]
+        assert (now > 3) == (event == "to_multi_way")
+
+
+def test_a_meeting_is_a_merge_and_a_split():
+    movie = er_movie(40, (192, 192), seed=5, sheet=False, drift_px=0.0, meetings=0.2)
+    events = true_events(shown_network(movie)[0])
+    counts = events["event"].value_counts()
+    assert counts.get("merge", 0) >= 3
+    assert counts.get("split", 0) >= 3
+    assert (events.loc[events["event"] == "merge", "partner"] >= 0).all()

@@ -21,6 +21,18 @@ from cisterna.store import open_store
 TRAINERS = {"fastfib": "cisterna.denoise.train", "asem": "cisterna.segment.train", "ernet": "cisterna.ernet.train"}
 
 
+MOVIE_CHANGES = {
+    "drift_px": "amplitude of the junctions' smooth motion (default 1.5)",
+    "remodelling": "share of the tubules that come or go (default 0); with --lifetime-s again and again",
+    "lifetime_s": "mean lifetime of those tubules",
+    "tip_speed_um_per_s": "speed at which they grow and retract (default: at once)",
+    "meetings": "share of the tubules that shorten until their two junctions are one for a while",
+    "step_px": "mean distance that a junction wanders from frame to frame",
+    "least_tubule_px": "shorter tubules are joined into four-way junctions first",
+}
+"""Options of `phantom er-movie` that are arguments of `er_movie`."""
+
+
 def add_arguments(commands: Any, argv: list[str]) -> None:
     """Adds the commands; a trainer's own options are loaded only when the command line names it."""
     train = commands.add_parser("train", help="train a model").add_subparsers(dest="family", required=True)
@@ -138,6 +150,9 @@ def _phantoms(commands: Any, argv: list[str]) -> None:
     movie.add_argument("--shape", type=int, nargs=2, default=(256, 256), metavar=("Y", "X"))
     movie.add_argument("--snr", type=float, default=10.0)
     movie.add_argument("--seed", type=int, default=1)
+    movie.add_argument("--static", action="store_true", help="nothing moves or changes but the noise")
+    for name, words in MOVIE_CHANGES.items():
+        movie.add_argument(f"--{name.replace('_', '-')}", type=float, help=words)
     movie.set_defaults(run=_make_movie)
     sites = phantom.add_parser("sites", help="planted exit sites with the paper's counts")
     if argv[:2] == ["phantom", "sites"]:
@@ -157,6 +172,11 @@ def _make_cell(args: argparse.Namespace) -> int:
 def _make_movie(args: argparse.Namespace) -> int:
     from cisterna.phantoms import er_movie, save_movie
 
-    save_movie(args.folder, er_movie(args.frames, tuple(args.shape), snr=args.snr, seed=args.seed))
+    changes = {name: getattr(args, name) for name in MOVIE_CHANGES if getattr(args, name) is not None}
+    try:
+        movie = er_movie(args.frames, tuple(args.shape), snr=args.snr, seed=args.seed, static=args.static, **changes)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    save_movie(args.folder, movie)
     print(f"movie phantom in {args.folder}")
     return 0

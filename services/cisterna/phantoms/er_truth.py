@@ -158,3 +158,48 @@ def _continued(before: list[frozenset[int]], after: list[frozenset[int]]) -> int
     i, j = np.array(sorted(pairs)).T
     graph = csr_matrix((np.ones(len(i)), (i, j)), (len(before), len(after)))
     return int((maximum_bipartite_matching(graph, perm_type="column") >= 0).sum())
+
+
+def true_events(shown: pd.DataFrame) -> pd.DataFrame:
+    """What happens to the junctions of `shown_network`, one row an event in the first frame that shows it.
+
+    Columns frame, event, name, partner (-1: none). A junction that becomes part of another one has merged with it, one
+    that comes out of another has split off; `birth` and `death` are all others, leaving the field and going under the
+    sheet included. `to_multi_way` and `to_three_way` are switches between degree 3 and more.
+    """
+    own = shown[shown["kind"] == "junction"]
+    frames: list[dict[int, tuple[frozenset[int], int]]] = [{} for _ in range(int(shown["frame"].max()) + 1)]
+    for frame, name, members, degree in zip(own["frame"], own["name"], own["members"], own["degree"], strict=True):
+        frames[frame][name] = members, degree
+    rows: list[tuple[int, str, int, int]] = []
+    for frame, (before, after) in enumerate(pairwise(frames), start=1):
+        for here, there, words in ((before, after, ("death", "merge")), (after, before, ("birth", "split"))):
+            holder = {m: name for name, (members, _) in there.items() for m in members}
+            for name in here.keys() - there.keys():
+                partner = holder.get(name, -1)
+                rows.append((frame, words[partner >= 0], name, partner))
+        for name in before.keys() & after.keys():
+            was, is_now = before[name][1] > 3, after[name][1] > 3
+            if was != is_now:
+                rows.append((frame, "to_multi_way" if is_now else "to_three_way", name, -1))
+    return pd.DataFrame(sorted(rows), columns=["frame", "event", "name", "partner"])
+
+
+def true_lives(shown: pd.DataFrame) -> pd.DataFrame:
+    """One row a life of a junction of `shown_network`: name, first_frame, last_frame, mean_degree, whole.
+
+    A life is a stretch of neighbouring frames; `whole` when it neither begins nor ends with the movie.
+    """
+    own = shown[shown["kind"] == "junction"].sort_values(["name", "frame"], kind="stable")
+    life = ((own["name"].diff() != 0) | (own["frame"].diff() != 1)).cumsum()
+    each = own.groupby(life.to_numpy())
+    lives = pd.DataFrame(
+        {
+            "name": each["name"].first(),
+            "first_frame": each["frame"].first(),
+            "last_frame": each["frame"].last(),
+            "mean_degree": each["degree"].mean(),
+        }
+    )
+    last = shown["frame"].max()
+    return lives.assign(whole=(lives["first_frame"] > 0) & (lives["last_frame"] < last)).reset_index(drop=True)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from .cell import CellPhantom
 from .er_movie import MoviePhantom
+from .er_truth import shown_network, true_events, true_lives
 
 
 def save_cell(folder: str | Path, phantom: CellPhantom) -> list[Path]:
@@ -78,6 +79,9 @@ def save_movie(folder: str | Path, phantom: MoviePhantom) -> list[Path]:
     phantom.nodes.to_parquet(root / "truth" / "nodes.parquet")
     flat = [np.asarray(p, np.float32).ravel() for p in phantom.edges["path_yx_px"]]
     phantom.edges.assign(path_yx_px=pd.Series(flat, dtype=object)).to_parquet(root / "truth" / "edges.parquet")
+    shown, _ = shown_network(phantom)
+    true_lives(shown).to_parquet(root / "truth" / "junctions.parquet")
+    true_events(shown).to_parquet(root / "truth" / "events.parquet")
     truth = {
         "kind": "er-movie",
         "seed": phantom.seed,
@@ -89,7 +93,8 @@ def save_movie(folder: str | Path, phantom: MoviePhantom) -> list[Path]:
         "class_order": ["background", "sbt", "tubule", "sheet"],
         "class_share": [float(np.mean(phantom.classes == k)) for k in range(4)],
     }
-    return _finish(root, truth, ["movie.tif", "truth/classes.tif", "truth/nodes.parquet", "truth/edges.parquet"])
+    tables = [f"truth/{name}.parquet" for name in ("nodes", "edges", "junctions", "events")]
+    return _finish(root, truth, ["movie.tif", "truth/classes.tif", *tables])
 
 
 def _finish(root: Path, truth: dict[str, Any], names: list[str]) -> list[Path]:
