@@ -43,7 +43,8 @@ def test_each_site_stands_twice_by_eye_and_as_bound(sites):
     assert filled == [7, 12, 12, 30]
     assert bound == [2, 2, 2, 2]
     assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["by eye", "lower\nbound"]
-    assert any("n = 4" in t.get_text() for t in figure.axes[0].texts)
+    (words,) = (t.get_text() for t in figure.axes[0].texts if "n = 4" in t.get_text())
+    assert words == "vesicular, mixed\nn = 4\nconfirmed 4 of 4\n(51–100 %)"
 
 
 def test_a_site_that_two_people_counted_is_one_dot(sites):

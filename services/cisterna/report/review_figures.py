@@ -31,7 +31,7 @@ def counts_figure(summary: Summary) -> Figure:
     shown = sorted(
         (c for c in summary.classes if c.counts), key=lambda c: (ORDER.get(c.site_class, len(ORDER)), c.site_class)
     )
-    figure = new_figure(max(5.3, 0.8 + 1.5 * len(shown)), 3.9)
+    figure = new_figure(max(5.3, 0.8 + 1.5 * len(shown)), 4.3)
     axes = figure.subplots()
     dress(axes, "", "vesicles per site", "Vesicles per site, by eye and automatic")
     if not shown:
@@ -52,10 +52,18 @@ def counts_figure(summary: Summary) -> Figure:
         fontsize=7.8,
     )
     for n, c in enumerate(shown):
-        axes.text(n, -0.17, f"{LABELS.get(c.site_class, c.site_class)}\nn = {len(c.counts)}",
-                  transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=8.5, color=INK)  # fmt: skip
+        words = f"{LABELS.get(c.site_class, c.site_class)}\nn = {len(c.counts)}\n{precision_words(c)}"
+        axes.text(n, -0.17, words, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=8, color=INK)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
+
+
+def precision_words(c: ClassReview) -> str:
+    """`confirmed 27 of 30` and its Wilson interval, for under a class of the figure."""
+    if not c.confirmed.whole:
+        return "class not judged"
+    low, high = (f"{100 * v:.0f}" for v in (c.confirmed.low, c.confirmed.high))
+    return f"confirmed {c.confirmed.part} of {c.confirmed.whole}\n({low}–{high} %)"
 
 
 def _class(axes, place: int, c: ClassReview) -> None:  # type: ignore[no-untyped-def]
@@ -73,7 +81,7 @@ def _class(axes, place: int, c: ClassReview) -> None:  # type: ignore[no-untyped
 
 def lengths_figure(lengths: pd.DataFrame) -> Figure:
     """Lengths by two clicks, one row of dots a site class, with the mean; `lengths` has length_nm and site_class."""
-    figure = new_figure(5.3, 3.9)
+    figure = new_figure(5.3, 4.3)
     axes = figure.subplots()
     dress(axes, "length (nm)", "", "Lengths by two clicks", grid="x")
     if not len(lengths):

@@ -79,7 +79,8 @@ def review_section(review: ReviewReport | None, run_id: str, candidates: int) ->
 
 _COUNT_CAPTION = (
     "As the paper's Fig. 3B, with this run's sites. Filled: vesicles counted by eye at random sites, mean ± s.d.; "
-    "open: the automatic lower bound of the same sites (most vesicles found within one region), with its mean."
+    "open: the automatic lower bound of the same sites (most vesicles found within one region), with its mean. Below: "
+    "sites of which most reviewers confirm the automatic class, with the 95 % Wilson interval."
 )
 
 
