@@ -97,6 +97,13 @@ def test_what_begins_at_the_border_may_have_come_from_outside():
     assert not run(leaving).junctions["censored"].any()
 
 
+def test_what_ends_beside_a_sheet_may_be_under_it():
+    nodes, edges = scene([(f, 0, 5.0, 5.0, 3) for f in range(5, 10)])
+    beside = nodes.assign(touches_sheet=nodes["frame"] == 9, touches_sbt=False)
+    found = measure_dynamics(beside, edges, 20, 1.0).junctions
+    assert found[["began", "ended", "censored"]].to_numpy().tolist() == [["birth", "unseen", True]]
+
+
 def test_two_poor_links_do_not_replace_one_good_one():
     # 0 dies, 1 rests, and a newcomer appears: chaining 0 to 1's place and 1 to the newcomer would be two links.
     before, after = np.array([[0.0, 0.0], [0.0, 0.98]]), np.array([[0.0, 0.98], [0.0, 1.96]])

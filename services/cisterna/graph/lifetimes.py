@@ -64,11 +64,17 @@ def begun_and_ended(
     gap: int,
     field_um: tuple[float, float] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Whether birth and death of each track fell into movie and field, given the gap that tracking closes."""
+    """Whether birth and death of each track fell into movie and view, given the gap that tracking closes.
+
+    Out of view: within reach of the border of the field, or beside a sheet (columns `touches_sheet`, `touches_sbt`),
+    which may have passed over it.
+    """
     frame, places = seen["frame"].to_numpy(), seen[["y_um", "x_um"]].to_numpy(np.float64)
-    begun = (frame[first] > gap) & ~near_border(places[first], field_um, reach_um)
-    ended = (frame[last] < frames - 1 - gap) & ~near_border(places[last], field_um, reach_um)
-    return begun, ended
+    hidden = near_border(places, field_um, reach_um)
+    for column in ("touches_sheet", "touches_sbt"):
+        if column in seen:
+            hidden |= seen[column].to_numpy(bool)
+    return (frame[first] > gap) & ~hidden[first], (frame[last] < frames - 1 - gap) & ~hidden[last]
 
 
 def junction_table(
@@ -82,8 +88,8 @@ def junction_table(
     """The table `junctions` of sightings (rows of `nodes`) whose track is known.
 
     `lifetime_s` is the number of frames from first to last sighting times the interval. `began` and `ended` are
-    `unseen` where birth or death may lie outside the movie (given the gap) or the field; either makes a track
-    `censored`. `changes` counts switches between degree 3 and more.
+    `unseen` where birth or death may lie outside the movie (given the gap), beyond the field or under a sheet; either
+    makes a track `censored`. `changes` counts switches between degree 3 and more.
     """
     seen, first, last = ordered(nodes, track)
     if not len(seen):
