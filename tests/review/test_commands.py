@@ -142,6 +142,31 @@ def test_the_same_request_is_the_same_folder(folder_run, tmp_path):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+def test_without_denoised_image_and_with_lost_blocks(folder_run, tmp_path, capsys):
+    run = folder_run
+    blocks = run.store.list("stages/denoise/k/denoised.ome.zarr/0/c")
+    run.store.delete(blocks[0])
+    sample(run, "holes", n=24)
+    assert "stacks lack blocks that the run lost" in capsys.readouterr().err
+    document = run.store.get_json(f"runs/{run.run_id}/run.json")
+    del document["arrays"]["denoised"]
+    run.store.put_json(f"runs/{run.run_id}/run.json", document)
+    sample(run, "raw")
+    assert "no denoised image" in capsys.readouterr().err
+    page = (tmp_path / "raw/review.html").read_text()
+    assert json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])["channels"] == ["raw"]
+    assert 'id="channels"' not in page
+
+
+def test_a_name_is_text_and_nothing_else(folder_run, tmp_path):
+    name = "</script><img src=x onerror=alert(1)>"
+    sample(folder_run, reviewer=name, dataset='"<b>&')
+    page = (tmp_path / "out/review.html").read_text()
+    assert "<img" not in page
+    assert json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])["reviewer"] == name
+    assert 'name="&quot;&lt;b&gt;&amp;"' in (tmp_path / "out/sites.nml").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -120,6 +120,8 @@ def sample_command(store: ObjectStore, args: argparse.Namespace) -> int:
         f"open {folder}/review.html (or fill in decisions.csv, or annotate sites.nml in WEBKNOSSOS), then\n"
         f"cisterna review import {args.run_id} decisions.csv --reviewer {args.reviewer or 'WHO'}"
     )
+    if page.with_gaps:
+        print(f"{page.with_gaps} stacks lack blocks that the run lost: black there", file=sys.stderr)
     if len(images) == 1:
         print("this run has no denoised image: the page shows the raw one alone", file=sys.stderr)
     return 0

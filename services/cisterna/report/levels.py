@@ -5,35 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cisterna.chunks import BlockGrid, Box
-from cisterna.store import CorruptObject, ObjectStore
-from cisterna.store.arrays import open_level, read_box
-from cisterna.store.pyramids import Level, Pyramid, read_pyramid
+from cisterna.chunks import Box
+from cisterna.store import ObjectStore
+from cisterna.store.pyramids import Level, Pyramid, read_pyramid, read_with_gaps
 
 __all__ = ["Level", "Pyramid", "Slice", "match_grid", "read_pyramid", "read_slice", "read_small", "read_with_gaps"]
-
-
-def read_with_gaps(store: ObjectStore, level: Level, box: Box) -> tuple[np.ndarray, float]:
-    """The voxels of the box, and the share of it that is missing; missing blocks are zero.
-
-    A report of a degraded run shows what there is. Everyone else reads with `read_box`, which refuses.
-    """
-    try:
-        return read_box(store, level.path, box), 0.0
-    except CorruptObject:
-        array = open_level(store, level.path)
-        found = np.zeros(box.shape, dtype=array.dtype)
-        grid = BlockGrid(tuple(array.shape), tuple(array.shards or array.chunks))
-        missing = 0
-        for index in grid.overlapping(box):
-            part = grid.box(index).intersect(box)
-            try:
-                found[tuple(slice(a - o, b - o) for a, b, o in zip(part.offset, part.end, box.offset, strict=True))] = (
-                    read_box(store, level.path, part)
-                )
-            except CorruptObject:
-                missing += part.size
-        return found, missing / box.size
 
 
 @dataclass(frozen=True)

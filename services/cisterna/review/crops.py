@@ -14,8 +14,7 @@ from PIL import Image
 
 from cisterna.chunks import Box
 from cisterna.store import ObjectStore
-from cisterna.store.arrays import read_box
-from cisterna.store.pyramids import Pyramid
+from cisterna.store.pyramids import Pyramid, read_with_gaps
 
 EDGE_NM = 500.0
 """A region of 400 nm with 50 nm around it."""
@@ -33,11 +32,15 @@ JPEG_BLOCK = 8
 
 @dataclass(frozen=True)
 class Crop:
-    """A stack cut from an image: grey values z,y,x as uint8, the position of its outer corner, its voxel size (nm)."""
+    """A stack cut from an image: grey values z,y,x as uint8, the position of its outer corner, its voxel size (nm).
+
+    `missing` is the share that no block holds; it is black.
+    """
 
     grey: NDArray[np.uint8]
     origin_nm: tuple[float, float, float]
     voxel_nm: tuple[float, float, float]
+    missing: float = 0.0
 
 
 def cut(
@@ -46,7 +49,7 @@ def cut(
     """The stack of `edge_nm` a side around a place, at the finest level with at most `most` voxels in it.
 
     It ends where the volume ends. Grey values run from the 0.5 to the 99.5 percentile of the stack; a constant stack is
-    middle grey. Raises CorruptObject where a block is missing.
+    middle grey.
     """
     if not edge_nm > 0 or not math.isfinite(edge_nm):
         raise ValueError(f"an edge of {edge_nm} nm is no size: take for example {EDGE_NM:g}")
@@ -66,9 +69,9 @@ def cut(
             end = first + 1
         low.append(first)
         high.append(end)
-    data = read_box(store, level.path, Box.from_bounds(low, high))
+    data, missing = read_with_gaps(store, level, Box.from_bounds(low, high))
     origin = tuple(o * s for o, s in zip(low, level.scale, strict=True))
-    return Crop(to_grey(data), origin, tuple(level.scale))  # type: ignore[arg-type]
+    return Crop(to_grey(data), origin, tuple(level.scale), missing)  # type: ignore[arg-type]
 
 
 def to_grey(data: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -25,11 +25,11 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Rendered:
-    """The page, how many sites it shows, in which channels, and at which JPEG quality."""
+    """The page, the JPEG quality of its pictures, and how many stacks have a part that no block holds."""
 
     html: str
-    channels: tuple[str, ...]
     quality: int
+    with_gaps: int
 
 
 def render_review_page(
@@ -70,7 +70,7 @@ def render_review_page(
         sample=sample.sample, count=len(items), region=region_nm, forms=FORMS, channels=channels,
         version=cisterna.__version__, data=Markup(text), css=_asset("review.css"), script=_asset("review.js"),
     )  # fmt: skip
-    return Rendered(html, channels, quality)
+    return Rendered(html, quality, sum(c.missing > 0 for c in crops))
 
 
 def _stack(crop: Crop, picture: Mosaic) -> dict[str, Any]:
