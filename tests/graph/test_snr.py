@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from cisterna.graph.areas import area_shares
+from cisterna.graph.areas import area_shares, grown
 from cisterna.graph.snr import signal_to_noise
 from cisterna.phantoms.er_movie import er_movie
+from scipy import ndimage
 
 
 @pytest.mark.parametrize("snr", [2.0, 5.5, 10.0, 50.0])
@@ -73,3 +74,13 @@ def test_shares_are_of_the_er():
     assert math.isnan(nothing["tubule_share"])
     with pytest.raises(ValueError, match="class 7"):
         area_shares(np.full((2, 2), 7, np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (5, 5), (1, 9), (9, 12, 14)])
+@pytest.mark.parametrize("pixels", [1, 2, 3, 4, 7])
+def test_a_mask_grows_by_whole_steps(shape: tuple[int, ...], pixels: int):
+    mask = np.random.default_rng(pixels).random(shape) < 0.03
+    expected = ndimage.binary_dilation(mask, np.ones((3,) * len(shape)), iterations=pixels)
+    before = mask.copy()
+    np.testing.assert_array_equal(grown(mask, pixels), expected)
+    np.testing.assert_array_equal(mask, before)

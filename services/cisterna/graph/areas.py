@@ -9,6 +9,21 @@ import numpy as np
 from cisterna.graph.parameters import CLASS_INDEX
 
 
+def grown(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """A boolean mask of any number of axes with all pixels that are at most so many steps away, corners included."""
+    for axis in range(mask.ndim):
+        done = 0
+        while done < pixels:
+            # A row grown by `done` holds every run of that length: the next shift may be one longer.
+            step = min(done + 1, pixels - done)
+            before, mask = np.moveaxis(mask, axis, 0), mask.copy()
+            out = np.moveaxis(mask, axis, 0)
+            out[step:] |= before[:-step]
+            out[:-step] |= before[step:]
+            done += step
+    return mask
+
+
 def area_shares(classes: np.ndarray, confidence: np.ndarray | None = None) -> dict[str, float]:
     """Shares of tubule, sheet and sheet-based tubule (SBT) among the ER pixels of a class map (y, x).
 

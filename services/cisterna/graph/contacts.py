@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from cisterna.graph.areas import grown
 from cisterna.graph.network import Network
 from cisterna.graph.parameters import CLASS_INDEX
 from cisterna.graph.skeleton import Bools, Floats, Ints
@@ -68,8 +69,10 @@ def contacts(network: Network, classes: np.ndarray, traced: tuple[str, ...]) -> 
         np.zeros(edges),
         np.zeros(points, np.int64),
     )
-    untraced = [CLASS_INDEX[c] for c in ("sheet", "sbt") if c not in traced]
-    other = np.isin(classes, untraced)
+    other = np.zeros(classes.shape, bool)
+    for name in ("sheet", "sbt"):
+        if name not in traced:
+            other |= classes == CLASS_INDEX[name]
     if not other.any():
         return nothing
     widths = network.width_um / network.spacing_um.min()
@@ -77,7 +80,7 @@ def contacts(network: Network, classes: np.ndarray, traced: tuple[str, ...]) -> 
     labels, count = _areas(other, (SHEET_WIDTHS * width) ** 2)
     if count == 0:
         return nothing
-    beside = (labels > 0) & ndimage.binary_dilation(network.mask, np.ones((3, 3), bool))
+    beside = grown(network.mask, 1) & (labels > 0)
     half = np.zeros(nodes)
     np.maximum.at(half, network.ends.ravel(), np.repeat(widths, 2) / 2)
     half[half == 0] = width / 2
@@ -86,8 +89,11 @@ def contacts(network: Network, classes: np.ndarray, traced: tuple[str, ...]) -> 
     node_at, point_at = _pixels(network.positions, labels.shape), _pixels(network.lines.points, labels.shape)
     found: dict[str, tuple[Bools, Bools]] = {}
     node_area, point_area = nothing.node_area, nothing.point_area
+    places = np.argwhere(beside)
+    area, kind = labels[tuple(places.T)], classes[tuple(places.T)]
     for name in ("sbt", "sheet"):
-        near, touched = _nearest(beside & (classes == CLASS_INDEX[name]), labels, reach)
+        own = kind == CLASS_INDEX[name]
+        near, touched = _nearest(places[own], area[own], labels.shape, reach)
         node, point = near[node_at] <= half + REACH_PX, near[point_at] <= along + REACH_PX
         node_area = np.where(node, touched[node_at], node_area)
         point_area = np.where(point, touched[point_at], point_area)
@@ -106,10 +112,10 @@ def contacts(network: Network, classes: np.ndarray, traced: tuple[str, ...]) -> 
 
 def _areas(other: Bools, least_pixels: float) -> tuple[Ints, int]:
     labels, count = ndimage.label(other, np.ones((3, 3), bool))
-    large = np.bincount(labels.ravel(), minlength=count + 1) >= least_pixels
-    large[0] = False
-    name = np.where(large, np.cumsum(large), 0)
-    return np.asarray(name[labels]), int(large.sum())
+    large = np.bincount(labels[other], minlength=count + 1) >= least_pixels
+    if not large[1:].all():
+        labels = np.where(large, np.cumsum(large), 0).astype(np.int32)[labels]
+    return labels, int(large.sum())
 
 
 def _pixels(points: Floats, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
@@ -117,24 +123,23 @@ def _pixels(points: Floats, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
     return tuple(at.T)
 
 
-def _nearest(pixels: Bools, labels: Ints, reach: float) -> tuple[Floats, Ints]:
-    """Distance to the nearest of the set pixels (inf beyond `reach`) and its label, for every pixel of the frame."""
+def _nearest(pixels: Ints, area: Ints, shape: tuple[int, ...], reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """For every pixel of the frame the distance to the nearest of `pixels` (k, 2) within `reach`, and its area.
+
+    Beyond, the distance is inf.
+    """
     r = int(reach)
-    height, width = pixels.shape
-    size = (height + 2 * r, width + 2 * r)
+    size = (shape[0] + 2 * r, shape[1] + 2 * r)
     near = np.full(size, np.inf, np.float32)
     touched = np.zeros(size, np.int32)
-    y, x = np.nonzero(pixels)
-    if len(y):
-        flat = (y + r) * size[1] + x + r
-        own = labels[y, x]
-        steps = sorted((math.hypot(*step), step) for step in itertools.product(range(-r, r + 1), repeat=2))
-        # Far steps first: nearer pixels write over them.
-        for distance, (dy, dx) in reversed([step for step in steps if step[0] <= reach]):
-            at = flat + dy * size[1] + dx
-            near.ravel()[at] = distance
-            touched.ravel()[at] = own
-    crop = (slice(r, r + height), slice(r, r + width))
+    flat = (pixels[:, 0] + r) * size[1] + pixels[:, 1] + r
+    steps = sorted((math.hypot(*step), step) for step in itertools.product(range(-r, r + 1), repeat=2))
+    # Far steps first: nearer pixels write over them.
+    for distance, (dy, dx) in reversed([step for step in steps if step[0] <= reach]):
+        at = flat + dy * size[1] + dx
+        near.ravel()[at] = distance
+        touched.ravel()[at] = area
+    crop = (slice(r, r + shape[0]), slice(r, r + shape[1]))
     return near[crop], touched[crop]
 
 

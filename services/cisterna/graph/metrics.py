@@ -25,7 +25,8 @@ def network_metrics(nodes: int, ends: Ints, length_um: Floats) -> dict[str, floa
     """
     edges = len(ends)
     degree = np.bincount(ends.ravel(), minlength=nodes)
-    transitivity, clustering = _clustering(nodes, ends)
+    pairs = _pairs(nodes, ends)
+    transitivity, clustering = _clustering(nodes, pairs)
     numeric, categorical = _assortativity(ends, degree)
     count, labels = groups(ends, nodes)
     node_share = edge_share = math.nan
@@ -57,19 +58,25 @@ def network_metrics(nodes: int, ends: Ints, length_um: Floats) -> dict[str, floa
     found["tips"] = int((degree == 1).sum())
     found["multi_way_share"] = float((degree > 3).sum() / junctions) if junctions else math.nan
     found["loops"] = loops
-    found["parallel_edges"] = edges - len(np.unique(np.sort(ends, axis=1), axis=0)) if edges else 0
+    found["parallel_edges"] = edges - len(pairs)
     return found
 
 
-def _clustering(nodes: int, ends: Ints) -> tuple[float, float]:
+def _pairs(nodes: int, ends: Ints) -> Ints:
+    """The distinct pairs of nodes that edges join, each as smaller × nodes + larger."""
+    code = np.sort(ends.min(axis=1) * nodes + ends.max(axis=1)) if len(ends) else np.zeros(0, np.int64)
+    return np.asarray(code[np.diff(code, prepend=-1) > 0])
+
+
+def _clustering(nodes: int, pairs: Ints) -> tuple[float, float]:
     """Transitivity and average local clustering of the simple graph; 0 where no triple exists, as networkx has it."""
     if nodes == 0:
         return math.nan, math.nan
-    plain = np.unique(np.sort(ends[ends[:, 0] != ends[:, 1]], axis=1), axis=0)
-    if len(plain) == 0:
+    first, second = np.divmod(pairs, nodes)
+    first, second = first[first != second], second[first != second]
+    if len(first) == 0:
         return 0.0, 0.0
-    rows = np.concatenate([plain[:, 0], plain[:, 1]])
-    cols = np.concatenate([plain[:, 1], plain[:, 0]])
+    rows, cols = np.concatenate([first, second]), np.concatenate([second, first])
     adjacency = coo_array((np.ones(len(rows), np.int64), (rows, cols)), shape=(nodes, nodes)).tocsr()
     closed = np.asarray((adjacency @ adjacency).multiply(adjacency).sum(axis=1)).ravel().astype(np.float64)
     degree = np.bincount(rows, minlength=nodes)
@@ -88,16 +95,16 @@ def _assortativity(ends: Ints, degree: Ints) -> tuple[float, float]:
     loop = ends[:, 0] == ends[:, 1]
     there, back = degree[ends], degree[ends[~loop]][:, ::-1]
     pairs = np.concatenate([there, back])
-    levels, code = np.unique(pairs, return_inverse=True)
-    code = code.reshape(-1, 2)
+    levels = np.arange(int(pairs.max()) + 1)
     k = len(levels)
-    mixing = np.bincount(code[:, 0] * k + code[:, 1], minlength=k * k).reshape(k, k) / len(pairs)
+    mixing = np.bincount(pairs[:, 0] * k + pairs[:, 1], minlength=k * k).reshape(k, k) / len(pairs)
     a, b = mixing.sum(axis=1), mixing.sum(axis=0)
+    several = int((a > 0).sum()) > 1
     by_chance = float(a @ b)
-    categorical = (float(np.trace(mixing)) - by_chance) / (1 - by_chance) if k > 1 else math.nan
+    categorical = (float(np.trace(mixing)) - by_chance) / (1 - by_chance) if several else math.nan
     mean = float(a @ levels)
     variance = float(a @ levels.astype(np.float64) ** 2) - mean**2
-    if k == 1 or variance <= 0:
+    if not several or variance <= 0:
         return math.nan, categorical
     covariance = float(levels @ mixing @ levels) - mean**2
     return covariance / variance, categorical

@@ -6,13 +6,12 @@ cache.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import warnings
 from typing import Any
 
-import numba
 import numpy as np
 
+from cisterna.graph.compiled import compiled
 from cisterna.graph.skeleton import Floats, Ints
 
 FIGURES = (
@@ -35,13 +34,6 @@ SHARE_INSIDE = 0.95
 LEAST_RESAMPLES = 200
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    try:
-        return numba.njit(cache=True)(function)
-    except RuntimeError:  # nowhere to keep compiled code: compile in every process
-        return numba.njit(function)
-
-
 def intervals(
     nodes: int, ends: Ints, length_um: Floats, keep: Floats, resamples: int, seed: tuple[int, ...]
 ) -> dict[str, tuple[float, float]]:
@@ -53,14 +45,11 @@ def intervals(
     so their intervals lie below or at the figure. Equal arguments give equal intervals.
     """
     values = resampled(nodes, ends, length_um, kept_edges(keep, resamples, seed))
-    low, high = 50 * (1 - SHARE_INSIDE), 50 * (1 + SHARE_INSIDE)
-    found = {}
-    for column, name in enumerate(FIGURES):
-        known = values[:, column]
-        known = known[~np.isnan(known)]
-        bounds = np.percentile(known, (low, high)) if len(known) else (math.nan, math.nan)
-        found[name] = (float(bounds[0]), float(bounds[1]))
-    return found
+    share = (0.5 * (1 - SHARE_INSIDE), 0.5 * (1 + SHARE_INSIDE))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # no values at all: NaN is the answer
+        low, high = np.nanquantile(values, share, axis=0).tolist()
+    return {name: (low[column], high[column]) for column, name in enumerate(FIGURES)}
 
 
 def kept_edges(keep: Floats, resamples: int, seed: tuple[int, ...]) -> np.ndarray:
@@ -81,7 +70,7 @@ def resampled(nodes: int, ends: Ints, length_um: Floats, kept: np.ndarray) -> Fl
     return out
 
 
-@_compiled
+@compiled
 def _root(parent: Any, node: int) -> int:
     while parent[node] != node:
         parent[node] = parent[parent[node]]
@@ -89,132 +78,112 @@ def _root(parent: Any, node: int) -> int:
     return node
 
 
-@_compiled
+@compiled
 def _resample(nodes: int, ends: Any, length: Any, begins: Any, halves: Any, kept: Any, out: Any) -> None:
     m = len(ends)
     degree = np.zeros(nodes, np.int32)
     through = np.zeros(nodes, np.bool_)
-    there = np.zeros(nodes, np.bool_)
     used = np.zeros(m, np.bool_)
     new_a = np.empty(m, np.int32)
     new_b = np.empty(m, np.int32)
+    simple = np.zeros(m, np.bool_)
     parent = np.empty(nodes, np.int32)
     of_nodes = np.zeros(nodes, np.int32)
     of_edges = np.zeros(nodes, np.int32)
-    fill = np.empty(nodes + 1, np.int32)
+    # Neighbours in the simple graph: a node has at most as many as it has half-edges.
     beside = np.empty(2 * m, np.int32)
-    plain = np.zeros(nodes, np.int32)
+    neighbours = np.zeros(nodes, np.int32)
     for r in range(len(kept)):
         row = kept[r]
         degree[:] = 0
-        through[:] = False
-        used[:] = False
         total = 0.0
         for e in range(m):
+            used[e] = not row[e]
             if row[e]:
                 degree[ends[e, 0]] += 1
                 degree[ends[e, 1]] += 1
                 total += length[e]
         for v in range(nodes):
             through[v] = degree[v] == 2
-            there[v] = degree[v] > 0 or begins[v + 1] == begins[v]
+            parent[v] = v
+            neighbours[v] = 0
+            of_nodes[v] = 0
+            of_edges[v] = 0
         for e in range(m):
-            if row[e] and ends[e, 0] == ends[e, 1]:
+            if ends[e, 0] == ends[e, 1] and row[e]:
                 through[ends[e, 0]] = False
-        # Chains of through nodes become one edge.
+        # Chains of through nodes become one edge; what is left are rings of them, of which one node stays.
         count = 0
-        for e in range(m):
-            if not row[e] or used[e]:
-                continue
-            for side in range(2):
-                if used[e] or through[ends[e, side]]:
-                    continue
-                used[e] = True
-                edge, v = e, ends[e, 1 - side]
-                while through[v]:
-                    for k in range(begins[v], begins[v + 1]):
-                        other = halves[k] >> 1
-                        if row[other] and other != edge:
-                            edge = other
-                            v = ends[edge, 0] if ends[edge, 1] == v else ends[edge, 1]
-                            break
-                    used[edge] = True
-                new_a[count] = ends[e, side]
-                new_b[count] = v
-                count += 1
-        # What is left are rings of through nodes: one of them stays.
-        for e in range(m):
-            if row[e] and not used[e]:
-                first = ends[e, 0]
-                through[first] = False
-                used[e] = True
-                edge, v = e, ends[e, 1]
-                while v != first:
-                    for k in range(begins[v], begins[v + 1]):
-                        other = halves[k] >> 1
-                        if row[other] and other != edge:
-                            edge = other
-                            v = ends[edge, 0] if ends[edge, 1] == v else ends[edge, 1]
-                            break
-                    used[edge] = True
-                new_a[count] = first
-                new_b[count] = first
-                count += 1
+        for ring in range(2):
+            for e in range(m):
+                for side in range(2):
+                    first = ends[e, side]
+                    if used[e] or (through[first] and not ring):
+                        continue
+                    through[first] = False
+                    used[e] = True
+                    edge, last = e, ends[e, 1 - side]
+                    while through[last]:
+                        for k in range(begins[last], begins[last + 1]):
+                            other = halves[k] >> 1
+                            if row[other] and other != edge:
+                                edge = other
+                                last = ends[edge, 0] if ends[edge, 1] == last else ends[edge, 1]
+                                break
+                        used[edge] = True
+                    new_a[count] = first
+                    new_b[count] = last
+                    simple[count] = False
+                    count += 1
+                    if first == last:
+                        continue
+                    a, b = _root(parent, first), _root(parent, last)
+                    # Every root is the smallest of its component, so that one pass upwards flattens all.
+                    parent[max(a, b)] = min(a, b)
+                    known = False
+                    for k in range(begins[first], begins[first] + neighbours[first]):
+                        known = known or beside[k] == last
+                    simple[count - 1] = not known
+                    if not known:
+                        beside[begins[first] + neighbours[first]] = last
+                        beside[begins[last] + neighbours[last]] = first
+                        neighbours[first] += 1
+                        neighbours[last] += 1
         size = 0
         junctions = 0
         multi = 0
+        parts = 0
         highest = 0
+        triples = 0.0
         for v in range(nodes):
-            there[v] = there[v] and not through[v]
-            if there[v]:
-                size += 1
-                junctions += degree[v] >= 3
-                multi += degree[v] > 3
-                highest = max(highest, degree[v])
+            parent[v] = parent[parent[v]]
+            if through[v] or (degree[v] == 0 and begins[v + 1] > begins[v]):
+                continue
+            size += 1
+            junctions += degree[v] >= 3
+            multi += degree[v] > 3
+            highest = max(highest, degree[v])
+            parts += of_nodes[parent[v]] == 0
+            of_nodes[parent[v]] += 1
+            triples += neighbours[v] * (neighbours[v] - 1)
         out[r, 0] = size
         out[r, 1] = count
         if size > 1:
             out[r, 2] = 2.0 * count / (size * (size - 1.0))
+        out[r, 7] = parts
         out[r, 10] = junctions
         if junctions:
             out[r, 11] = multi / junctions
         out[r, 12] = total
-        # Components.
-        for v in range(nodes):
-            parent[v] = v
-        of_nodes[:] = 0
-        of_edges[:] = 0
-        for k in range(count):
-            a, b = _root(parent, new_a[k]), _root(parent, new_b[k])
-            if a != b:
-                parent[b] = a
-        parts = 0
-        for v in range(nodes):
-            if there[v]:
-                root = _root(parent, v)
-                parts += of_nodes[root] == 0
-                of_nodes[root] += 1
-        for k in range(count):
-            of_edges[_root(parent, new_a[k])] += 1
-        largest = -1
-        for v in range(nodes):
-            if of_nodes[v] and (
-                largest < 0
-                or of_nodes[v] > of_nodes[largest]
-                or (of_nodes[v] == of_nodes[largest] and of_edges[v] > of_edges[largest])
-            ):
-                largest = v
-        out[r, 7] = parts
-        if largest >= 0:
-            out[r, 8] = of_nodes[largest] / size
-            if count:
-                out[r, 9] = of_edges[largest] / count
+        if size == 0:
+            continue
         # Assortativity: a loop counts once, other edges both ways.
         marginal = np.zeros(highest + 1)
         same = 0.0
         pairs = 0.0
         product = 0.0
         for k in range(count):
+            of_edges[parent[new_a[k]]] += 1
             da, db = degree[new_a[k]], degree[new_b[k]]
             both = 1.0 if new_a[k] == new_b[k] else 2.0
             pairs += both
@@ -223,7 +192,15 @@ def _resample(nodes: int, ends: Any, length: Any, begins: Any, halves: Any, kept
             product += both * da * db
             if da == db:
                 same += both
-        if pairs > 0:
+        largest = 0
+        for v in range(1, nodes):
+            if of_nodes[v] > of_nodes[largest] or (
+                of_nodes[v] == of_nodes[largest] and of_edges[v] > of_edges[largest]
+            ):
+                largest = v
+        out[r, 8] = of_nodes[largest] / size
+        if count:
+            out[r, 9] = of_edges[largest] / count
             mean = 0.0
             square = 0.0
             chance = 0.0
@@ -237,39 +214,20 @@ def _resample(nodes: int, ends: Any, length: Any, begins: Any, halves: Any, kept
             if levels > 1:
                 out[r, 5] = (product / pairs - mean * mean) / (square - mean * mean)
                 out[r, 6] = (same / pairs - chance) / (1 - chance)
-        # Clustering of the simple graph.
-        if size == 0:
-            continue
-        fill[:] = 0
-        for k in range(count):
-            if new_a[k] != new_b[k]:
-                fill[new_a[k] + 1] += 1
-                fill[new_b[k] + 1] += 1
-        for v in range(nodes):
-            fill[v + 1] += fill[v]
-            plain[v] = 0
-        for k in range(count):
-            if new_a[k] != new_b[k]:
-                for a, b in ((new_a[k], new_b[k]), (new_b[k], new_a[k])):
-                    known = False
-                    for j in range(fill[a], fill[a] + plain[a]):
-                        known = known or beside[j] == b
-                    if not known:
-                        beside[fill[a] + plain[a]] = b
-                        plain[a] += 1
+        # Triangles of the simple graph: common neighbours at the ends of each of its edges.
         closed = 0.0
-        triples = 0.0
         local = 0.0
-        for v in range(nodes):
-            if there[v] and plain[v] > 1:
-                own = 0
-                for i in range(fill[v], fill[v] + plain[v]):
-                    for j in range(fill[v], i):
-                        for k in range(fill[beside[i]], fill[beside[i]] + plain[beside[i]]):
-                            own += beside[k] == beside[j]
-                possible = plain[v] * (plain[v] - 1)
-                closed += 2 * own
-                triples += possible
-                local += 2.0 * own / possible
+        for k in range(count):
+            if not simple[k]:
+                continue
+            a, b = new_a[k], new_b[k]
+            shared = 0
+            for i in range(begins[a], begins[a] + neighbours[a]):
+                for j in range(begins[b], begins[b] + neighbours[b]):
+                    shared += beside[i] == beside[j]
+            if shared:
+                closed += 2.0 * shared
+                local += shared / (neighbours[a] * (neighbours[a] - 1.0))
+                local += shared / (neighbours[b] * (neighbours[b] - 1.0))
         out[r, 3] = closed / triples if triples else 0.0
         out[r, 4] = local / size

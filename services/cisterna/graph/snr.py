@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+
+from cisterna.graph.areas import grown
 
 SNR_LIMIT = 5.0
 # The blur of the microscope carries ER light this far: such pixels are no background.
@@ -50,16 +51,20 @@ def signal_to_noise(raw: np.ndarray, er: np.ndarray) -> SignalToNoise:
     if frame.shape != er.shape:
         raise ValueError(f"the frame is {frame.shape}, its ER mask {er.shape}: they must agree")
     known = np.isfinite(frame)
-    around = ndimage.binary_dilation(er, np.ones((3,) * er.ndim), iterations=HALO_PX) if er.any() else er
-    background = frame[known & ~around]
+    if not known.all():
+        frame, er, around = frame[known], er[known], grown(er, HALO_PX)[known]
+    else:
+        around = grown(er, HALO_PX)
+    background = frame[~around]
     if len(background) < LEAST_PIXELS:
-        background = frame[known & ~er]
-    signal = frame[known & er]
+        background = frame[~er]
+    signal = frame[er]
     nothing = SignalToNoise(math.nan, math.nan, NOT_APPLICABLE)
     if len(background) < LEAST_PIXELS or len(signal) == 0 or is_clipped(background):
         return nothing
     offset, noise = float(background.mean()), float(background.var())
-    power = max(float(((frame[known] - offset) ** 2).mean()) - noise, 0.0) / noise
+    beyond = (frame - offset).ravel()
+    power = max(float(beyond @ beyond) / beyond.size - noise, 0.0) / noise
     flag, noise_sd = OK if power >= SNR_LIMIT else LOW, math.sqrt(noise)
     return SignalToNoise(power, float((signal.mean() - offset) / noise_sd), flag, noise_sd)
 
