@@ -108,6 +108,44 @@ def test_a_body_stands_in_every_cell_that_it_touches(tmp_path):
         assert len(cells) == np.prod(ends[1] - ends[0] + 1)
 
 
+def read_shard(folder, entry):
+    """Every entry of a sharded index, found the way the format says: minishard table, then index, then data."""
+    sharding = entry["sharding"]
+    assert (sharding["hash"], sharding["preshift_bits"], sharding["shard_bits"]) == ("identity", 0, 0)
+    data = (folder / entry["key"] / "0.shard").read_bytes()
+    count = 1 << sharding["minishard_bits"]
+    base, found = 16 * count, {}
+    for minishard in range(count):
+        start, end = struct.unpack_from("<2Q", data, 16 * minishard)
+        index = np.frombuffer(data[base + start : base + end], "<u8").reshape(3, -1)
+        number, at = 0, base
+        for delta, gap, size in index.T.tolist():
+            number, at = number + delta, at + gap
+            assert number % count == minishard
+            found[number] = data[at : at + size]
+            at += size
+    return found
+
+
+def test_many_annotations_share_one_file(tmp_path):
+    made = points(5000)
+    related = {"copi": [[n // 2] for n in range(5000)]}
+    made = Annotations(POINT, made.ids, made.one, None, made.properties, related)
+    write_annotations(tmp_path / "a", made, (0, 0, 0), (1000, 1000, 1000))
+    info = read_info(tmp_path / "a")
+    assert [p.name for p in (tmp_path / "a/by_id").iterdir()] == ["0.shard"]
+    found = read_shard(tmp_path / "a", info["by_id"])
+    assert set(found) == set(made.ids.tolist())
+    for n in (0, 17, 4999):
+        place, values, rest = decode(info, found[made.ids[n].item()])
+        assert place == pytest.approx(made.one[n][::-1], rel=1e-6)
+        assert values["many"] == made.properties[3].values[n]
+        assert struct.unpack("<IQ", rest) == (1, n // 2)
+    by_object = read_shard(tmp_path / "a", info["relationships"][0])
+    assert len(by_object) == 2500
+    assert set(decode_many(info, by_object[7])) == set(made.ids[14:16].tolist())
+
+
 def test_an_anisotropic_volume_is_halved_along_its_long_axis_first(tmp_path):
     made = points(3000)
     flat = Annotations(POINT, made.ids, made.one * [0.1, 1, 4])

@@ -1,7 +1,8 @@
 """Neuroglancer's precomputed annotations: points, boxes and ellipsoids that a browser fetches piece by piece.
 
-The format (`neuroglancer_annotations_v1`, unsharded): `info`, one file per annotation under `by_id`, one per related
-object under `by_…`, and a spatial index whose coarse levels hold a fair sample, so that 50,000 vesicles open at once.
+The format (`neuroglancer_annotations_v1`): `info`, the annotations by their own id under `by_id` and by related object
+under `by_…`, and a spatial index whose coarse levels hold a fair sample, so that 50,000 vesicles open at once. Up to
+2,000 annotations have a file each; more share one (`neuroglancer_uint64_sharded_v1`), read by byte range.
 All numbers are little endian. Coordinates are nm, x first.
 """
 
@@ -16,6 +17,8 @@ import numpy as np
 POINT, BOX, ELLIPSOID = "point", "axis_aligned_bounding_box", "ellipsoid"
 MOST_IN_A_CELL = 1000
 SPATIAL_LEVELS = 12
+MOST_FILES = 2000
+ENTRIES_IN_A_MINISHARD = 500
 # Wide values come first in a record: every value then stands at a multiple of its own size.
 _WIDTHS = {"uint32": 4, "int32": 4, "float32": 4, "uint16": 2, "int16": 2, "uint8": 1, "int8": 1}
 
@@ -67,15 +70,15 @@ def write_annotations(
     _check(annotations)
     low, high = np.asarray(low_nm, float), np.asarray(high_nm, float)
     records = _records(annotations)
-    by_id = folder / "by_id"
-    by_id.mkdir(parents=True)
-    for n, number in enumerate(annotations.ids.tolist()):
-        related = b"".join(_id_list(ids[n]) for ids in annotations.related.values())
-        (by_id / str(number)).write_bytes(records[n] + related)
-        if n % 500 == 0:
-            tell(n / max(1, len(records)))
+    lists = [b"".join(_id_list(ids[n]) for ids in annotations.related.values()) for n in range(len(records))]
+    whole = {number: records[n] + lists[n] for n, number in enumerate(annotations.ids.tolist())}
+    by_id = _write_by_number(folder, "by_id", whole)
+    tell(0.4)
+    relationships = []
     for name, ids in annotations.related.items():
-        _write_related(folder / f"by_{name}", annotations.ids, records, ids)
+        found = _by_related(annotations.ids, records, ids)
+        relationships.append({"id": name, **_write_by_number(folder, f"by_{name}", found)})
+    tell(0.7)
     levels = _write_spatial(folder, annotations, records, low, high)
     info: dict[str, Any] = {
         "@type": "neuroglancer_annotations_v1",
@@ -84,8 +87,8 @@ def write_annotations(
         "upper_bound": high[::-1].tolist(),
         "annotation_type": annotations.shape,
         "properties": [_property_info(p) for p in _ordered(annotations.properties)],
-        "relationships": [{"id": name, "key": f"by_{name}"} for name in annotations.related],
-        "by_id": {"key": "by_id"},
+        "relationships": relationships,
+        "by_id": by_id,
         "spatial": levels,
     }
     (folder / "info").write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
@@ -138,14 +141,56 @@ def _many(ids: np.ndarray, records: Sequence[bytes], chosen: np.ndarray) -> byte
     return b"".join([count, *(records[n] for n in chosen.tolist()), names])
 
 
-def _write_related(folder: Path, ids: np.ndarray, records: Sequence[bytes], related: Sequence[Sequence[int]]) -> None:
+def _by_related(ids: np.ndarray, records: Sequence[bytes], related: Sequence[Sequence[int]]) -> dict[int, bytes]:
+    """The list of annotations of every related object."""
     of: dict[int, list[int]] = {}
     for n, objects in enumerate(related):
         for number in objects:
             of.setdefault(int(number), []).append(n)
-    folder.mkdir()
-    for number, own in of.items():
-        (folder / str(number)).write_bytes(_many(ids, records, np.array(own)))
+    return {number: _many(ids, records, np.array(own)) for number, own in of.items()}
+
+
+def _write_by_number(folder: Path, key: str, values: Mapping[int, bytes]) -> dict[str, Any]:
+    """An index from uint64 to bytes: a file each, or one shard for many; returns its entry in `info`."""
+    place = folder / key
+    place.mkdir(parents=True)
+    if len(values) <= MOST_FILES:
+        for number, data in values.items():
+            (place / str(number)).write_bytes(data)
+        return {"key": key}
+    bits = max(0, int(np.ceil(np.log2(len(values) / ENTRIES_IN_A_MINISHARD))))
+    (place / "0.shard").write_bytes(shard(values, bits))
+    sharding = {
+        "@type": "neuroglancer_uint64_sharded_v1", "hash": "identity", "preshift_bits": 0, "minishard_bits": bits,
+        "shard_bits": 0, "minishard_index_encoding": "raw", "data_encoding": "raw",
+    }  # fmt: skip
+    return {"key": key, "sharding": sharding}
+
+
+def shard(values: Mapping[int, bytes], minishard_bits: int) -> bytes:
+    """One shard holding everything: the table of minishards, the data, then the index of each minishard.
+
+    An entry belongs to the minishard that the low bits of its number name. Offsets count from the end of the table.
+    """
+    count = 1 << minishard_bits
+    owned: list[list[int]] = [[] for _ in range(count)]
+    for number in sorted(values):
+        owned[number & (count - 1)].append(number)
+    data: list[bytes] = []
+    indices: list[np.ndarray] = []
+    at = 0
+    for own in owned:
+        sizes = [len(values[number]) for number in own]
+        # Numbers and starts are stored as differences to what the entry before them would suggest.
+        starts = np.array([at] + [0] * (len(own) - 1), "<u8")
+        indices.append(np.array([np.diff(np.array([0, *own], np.uint64)), starts[: len(own)], sizes], "<u8"))
+        data += [values[number] for number in own]
+        at += sum(sizes)
+    table = np.zeros((count, 2), "<u8")
+    for n, index in enumerate(indices):
+        table[n] = at, at + index.nbytes
+        at += index.nbytes
+    return b"".join([table.tobytes(), *data, *(index.tobytes() for index in indices)])
 
 
 def _write_spatial(
