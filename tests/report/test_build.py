@@ -20,7 +20,7 @@ def test_a_volume_run_becomes_a_report_and_nothing_else(store, volume, make):
     text = build_report(store, run_id).decode()
     assert store.list("") == before
     assert store.puts == puts
-    assert text.count("<img") == 7
+    assert text.count("<img") == 10
     assert "were trained on phantoms only (demo-fastfib)" in text
 
 

@@ -15,6 +15,7 @@ from cisterna.report.movie import MovieReportData, render_movie_report
 from cisterna.report.movie_figures import FrameView
 from cisterna.report.movie_source import report_film
 from cisterna.report.review_section import read_review_report
+from cisterna.report.site_statistics import read_statistics
 from cisterna.report.tallies import finite
 from cisterna.report.volume import VolumeReportData, render_volume_report
 from cisterna.report.volume_figures import Plane
@@ -101,6 +102,9 @@ def read_volume(store: ObjectStore, run: RunDocument) -> VolumeReportData:
     rules = _rules(store, run)
     near_er_nm = float(rules["rules"].get("near_er_nm", 120.0))
     projection, share, chance = _er_statistics(store, images, objects, near_er_nm)
+    statistics = read_statistics(store, run)
+    if statistics is None:
+        absent.append("statistics (chance, densities, effects, sensitivity)")
     notes = [n for n in rules["notes"] if n.startswith(("Extent alone", "The Golgi reference")) or "more group(s)" in n]
     return VolumeReportData(
         run=with_absent(run, absent),
@@ -108,7 +112,7 @@ def read_volume(store: ObjectStore, run: RunDocument) -> VolumeReportData:
         voxel_size_nm=voxel,  # type: ignore[arg-type]
         objects=objects, sites=sites, links=links, planes=planes, er_projection=projection, er_volume_share=share,
         chance_near_er=chance, near_er_nm=near_er_nm, link_nm=float(rules["rules"].get("link_nm", 50.0)), remarks=notes,
-        review=read_review_report(store, run.run_id, sites),
+        review=read_review_report(store, run.run_id, sites), statistics=statistics,
     )  # fmt: skip
 
 

@@ -21,6 +21,15 @@ from cisterna.report.page import (
 )
 from cisterna.report.palette import CCV, ER_OUTLINE, SITE_CLASSES, TUBULAR_CLASSES, VESICULAR_CLASSES
 from cisterna.report.review_section import ReviewReport, review_section
+from cisterna.report.site_statistics import (
+    SiteStatisticsReport,
+    chance_section,
+    chance_words,
+    density_section,
+    levels_section,
+    sensitivity_section,
+    size_pictures,
+)
 from cisterna.report.tallies import class_counts, finite, median_and_spread, multiplicities
 
 FIRST_SITES = 30
@@ -53,6 +62,7 @@ class VolumeReportData:
     remarks: Sequence[str] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     review: ReviewReport | None = None
+    statistics: SiteStatisticsReport | None = None
     first_sites: int = FIRST_SITES
 
 
@@ -64,9 +74,13 @@ def render_volume_report(data: VolumeReportData) -> str:
     lead = f"{number(vesicular)} vesicular and {number(tubular)} tubular exit-site candidates."
     sections = [
         _counts(data, counts),
+        levels_section(data.objects, data.sites, data.links, data.review.summary.sites if data.review else None),
         *_slices(data),
         _places(data),
         _sizes(data),
+        chance_section(data.statistics),
+        *density_section(data.statistics),
+        *sensitivity_section(data.statistics),
         _links(data),
         _first_sites(data),
         review_section(data.review, data.run.run_id, len(data.sites)),
@@ -111,6 +125,8 @@ def _counts(data: VolumeReportData, counts: Mapping[str, int]) -> Section:
     tiles = [Tile(counts[s.key], s.label, s.colour, details[s.key]) for s in SITE_CLASSES]
     tiles += [Tile(n, name, "", "not among the six classes") for name, n in counts.items() if name not in details]
     text = ["Groups of objects in each class; a group of several vesicles counts once."]
+    if data.statistics is not None:
+        text.append(chance_words(data.statistics.chance))
     alone = sum("extent alone: otherwise vesicular" in str(reason) for reason in data.sites["reason"])
     if alone:
         text.append(
@@ -192,7 +208,7 @@ def _sizes(data: VolumeReportData) -> Section:
     words = f"{near} of {len(vesicles)} vesicles lie within {data.near_er_nm:g} nm of the ER."
     if data.er_volume_share is not None:
         words += f" The ER fills {100 * data.er_volume_share:.1f} % of the volume."
-    if data.chance_near_er is not None:
+    if data.chance_near_er is not None and data.statistics is None:
         words += f" By chance alone, {100 * data.chance_near_er:.0f} % of the volume outside the ER is that near."
     diameter = figures.diameter_figure(data.objects, data.sites)
     distance = figures.distance_figure(data.objects, data.sites, data.near_er_nm)
@@ -204,6 +220,7 @@ def _sizes(data: VolumeReportData) -> Section:
             "The paper: 59.2 ± 9.1 nm near the Golgi, 75.7 ± 9.1 nm near the ER.",
         ),
         picture(distance, f"Histogram of vesicle-to-ER distances. {words}", words),
+        *size_pictures(data.objects, data.sites, data.near_er_nm),
     ]
     header = ("class of the site", "vesicles", "median nm", "mean nm", "s.d. nm", "median to ER nm")
     return Section(
