@@ -84,9 +84,7 @@ def compare(name, size, image, probability, truth) -> None:
 
 
 def shapes() -> None:
-    print(
-        "\nballs at 5.24×4×4 nm, sub-voxel positions: area and sphericity over true, longest and shortest axis over true"
-    )
+    print("\nballs at 5.24×4×4 nm, random positions: area, sphericity, longest and shortest axis, over the true ones")
     size, rng = np.array((5.24, 4.0, 4.0)), np.random.default_rng(0)
     for diameter in (30, 45, 60, 76, 95):
         found = []
