@@ -186,6 +186,8 @@ def test_a_movie_leaves_with_its_film_and_one_graph_a_frame(store, short, make, 
     with tifffile.TiffFile(done.folder / "tiff/raw.tif") as tiff:
         assert tiff.imagej_metadata["finterval"] == 1.5
     assert "film.mp4" in done.files
+    figures = sorted(p.name for p in (done.folder / "networks/figures").iterdir())
+    assert figures == [f"frame_{n:05d}_{by}.pdf" for n in range(3) for by in ("component", "degree")]
 
 
 def test_parallel_tubules_and_loops_survive(movie):

@@ -4,13 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from cisterna.report.build import build_report
 from cisterna.report.choices import Choices, Written
+from cisterna.report.connectivity import component_figure
 from cisterna.report.contents import Entry
 from cisterna.report.document import run_path
 from cisterna.report.film import write_film
 from cisterna.report.images import copy_image, write_tiff
-from cisterna.report.movie_source import film_frames, film_screen
+from cisterna.report.movie_figures import network_figure
+from cisterna.report.movie_source import evenly, film_frames, film_screen
 from cisterna.report.network_files import write_graphs
 from cisterna.report.source import RunSource, Tell
 from cisterna.report.table_files import write_table
@@ -24,6 +28,7 @@ from cisterna.report.volume_parts import (
 
 VOLUMES, MOVIES = ("fibsem",), ("er-movie",)
 BOTH = (*VOLUMES, *MOVIES)
+DRAWN_FRAMES = 3
 EXPECTED_TABLES = {"fibsem": ("objects", "sites", "links"), "er-movie": ("frames", "nodes", "edges", "junctions")}
 
 
@@ -109,12 +114,34 @@ def _networks(source: RunSource, choices: Choices, folder: Path, tell: Tell) -> 
     if frames is None or nodes is None or edges is None:
         return [], ["networks"]
     write_graphs(frames, nodes, edges, folder / "networks", tell)
+    drawn = _connectivity(source, frames, nodes, edges, folder)
     one = "one file a frame, positions and lengths in µm"
     return [
         Entry("networks/graphml", f"networks as GraphML, {one}", "networkx, Cytoscape, Gephi, yEd"),
         Entry("networks/net", f"networks as .net text, {one}; numbers begin at 1", "network simulators of the ER"),
         Entry("networks/vtk", f"networks as VTK PolyData, {one}", "ParaView (a time series), napari, PyVista"),
+        *drawn,
     ], []
+
+
+def _connectivity(
+    source: RunSource, frames: pd.DataFrame, nodes: pd.DataFrame, edges: pd.DataFrame, folder: Path
+) -> list[Entry]:
+    """The connectivity graph of the first, middle and last frame by degree and by component, as vectors."""
+    if "raw" not in source.pyramids or not len(frames):
+        return []
+    _, height, width = source.base.levels[0].shape
+    _, y, x = source.voxel_size
+    place = folder / "networks" / "figures"
+    place.mkdir()
+    numbers = frames["frame"].to_numpy()
+    for frame in numbers[evenly(len(numbers), DRAWN_FRAMES)].tolist():
+        own = (nodes[nodes["frame"] == frame], edges[edges["frame"] == frame], (width * x, height * y), (y, x))
+        for name, draw in (("degree", network_figure), ("component", component_figure)):
+            path = place / f"frame_{frame:05d}_{name}.pdf"
+            draw(*own).savefig(path, format="pdf", metadata={"CreationDate": None, "Creator": "Cisterna"})
+    what = "connectivity graph at true coordinates, by degree and by component"
+    return [Entry("networks/figures", f"{what}: first, middle and last frame", "any PDF viewer, Illustrator, Inkscape")]
 
 
 def _film(source: RunSource, choices: Choices, folder: Path, tell: Tell) -> Written:
