@@ -83,7 +83,7 @@ def test_a_traced_three_way_network_shows_the_share_of_its_traced_null():
     table = with_traced_null(MULTI_WAY.frame(multi_way_rows(trace_network(mask, 0.1), 0)), 0.1)
     assert table["traced_null_share"].to_numpy() == pytest.approx(table["multi_way_share"].to_numpy(), abs=0.035)
     # Tracing sees fewer multi-way junctions than merging the true network at the same radius would give.
-    assert (table["traced_null_share"] < table["null_share"] + 0.02).all()
+    assert (table["traced_null_share"] < table["null_share"] + 0.035).all()
 
 
 def test_the_drawn_null_has_the_density_and_width_it_was_asked_for():

@@ -4,33 +4,42 @@ from __future__ import annotations
 
 import numpy as np
 
-from cisterna.graph.geometry import curves, mean_over_chains, node_centres
+from cisterna.graph.geometry import curves
 from cisterna.graph.parameters import TracingParameters
-from cisterna.graph.pruning import node_width
 from cisterna.graph.skeleton import Bools, Chains, Floats, Ints, PixelGraph
 
+# Between junctions closer than this (local widths) the thinned line wanders through corners: the straight line from
+# place to place is nearer to the tubule's length.
+STRAIGHT_WIDTHS = 4.0
 
-def merged_pixels(
-    found: Chains, pixels: PixelGraph, width: Floats, relative_spacing: Floats, parameters: TracingParameters
-) -> Bools:
+
+def lengths_between(
+    found: Chains, pixels: PixelGraph, placed: Floats, node_width: Floats, relative_spacing: Floats
+) -> Floats:
+    """Length of every chain from place to place, in units of the finest spacing.
+
+    `placed` are the places of the nodes in pixels, `node_width` the local widths.
+    """
+    length = curves(found, pixels.coords, placed).lengths(relative_spacing)
+    a, b = found.ends.T
+    straight = np.linalg.norm((placed[a] - placed[b]) * relative_spacing, axis=1)
+    close = (length < STRAIGHT_WIDTHS * (node_width[a] + node_width[b]) / 2) & (a != b)
+    return np.where(close, straight, length)
+
+
+def merged_pixels(found: Chains, length: Floats, node_width: Floats, parameters: TracingParameters) -> Bools:
     """Pixels of edges between junctions that are too short to be seen as edges.
 
-    An edge is too short when its length along the curve is at most `merge_widths` local widths plus `merge_pixels`, a
-    loop when it is at most `loop_widths` widths. All such edges are taken at once, so a chain of close junctions
-    becomes one.
+    An edge is too short when its length is at most `merge_widths` local widths plus `merge_pixels`, a loop when it is
+    at most `loop_widths` widths. All such edges are taken at once, so a chain of close junctions becomes one.
     """
-    absorbed = np.zeros(len(pixels.coords), bool)
-    if len(found.ends) == 0:
-        return absorbed
-    length = curves(found, pixels.coords, node_centres(found, pixels.coords)).lengths(relative_spacing)
-    at_node = node_width(found, mean_over_chains(width, found), length)
+    absorbed = np.zeros(len(found.node_of), bool)
+    a, b = found.ends.T
     degree = np.bincount(found.ends.ravel(), minlength=found.nodes)
-    junctions = (degree[found.ends] >= 3).all(axis=1)
-    loop = found.ends[:, 0] == found.ends[:, 1]
-    local = at_node[found.ends].mean(axis=1)
-    limit = np.where(loop, parameters.loop_widths * local, parameters.merge_widths * local + parameters.merge_pixels)
-    short = junctions & (length <= limit)
-    absorbed[found.pixels[short[found.chain_of]]] = True
+    junctions = (degree[a] >= 3) & (degree[b] >= 3)
+    local = (node_width[a] + node_width[b]) / 2
+    limit = np.where(a == b, parameters.loop_widths * local, parameters.merge_widths * local + parameters.merge_pixels)
+    absorbed[found.pixels[(junctions & (length <= limit))[found.chain_of]]] = True
     return absorbed
 
 
@@ -47,7 +56,9 @@ def without_through_nodes(found: Chains) -> Chains:
     paths: dict[int, Ints] = {}
     ends: dict[int, tuple[int, int]] = {}
     touching: dict[int, list[int]] = {}
-    touched = np.isin(found.ends, list(through)).any(axis=1)
+    is_through = np.zeros(found.nodes, bool)
+    is_through[list(through)] = True
+    touched: Bools = np.asarray(is_through[found.ends].any(axis=1))
     for edge in np.flatnonzero(touched).tolist():
         a, b = found.ends[edge].tolist()
         paths[edge] = found.pixels[found.start[edge] : found.start[edge + 1]]
@@ -70,16 +81,15 @@ def without_through_nodes(found: Chains) -> Chains:
         del paths[second], ends[second]
         if b in touching:
             touching[b] = [first if e == second else e for e in touching[b]]
-    kept = np.flatnonzero(~touched).tolist()
-    all_paths = [found.pixels[found.start[e] : found.start[e + 1]] for e in kept] + [paths[e] for e in sorted(paths)]
-    all_ends = [tuple(found.ends[e].tolist()) for e in kept] + [ends[e] for e in sorted(ends)]
+    joined = sorted(paths)
+    sizes = np.concatenate([np.diff(found.start)[~touched], [len(paths[e]) for e in joined]]).astype(np.int64)
     name = np.full(found.nodes + 1, -1, np.int64)
     staying = np.setdiff1d(np.arange(found.nodes), list(removed))
     name[staying] = np.arange(len(staying))
     return Chains(
         node_of=name[found.node_of],
         nodes=len(staying),
-        ends=name[np.array(all_ends, np.int64).reshape(-1, 2)],
-        pixels=np.concatenate(all_paths) if all_paths else np.zeros(0, np.int64),
-        start=np.concatenate([[0], np.cumsum([len(p) for p in all_paths])]).astype(np.int64),
+        ends=name[np.concatenate([found.ends[~touched], np.array([ends[e] for e in joined], np.int64).reshape(-1, 2)])],
+        pixels=np.concatenate([found.pixels[~touched[found.chain_of]], *(paths[e] for e in joined)]),
+        start=np.concatenate([[0], np.cumsum(sizes)]),
     )

@@ -56,10 +56,10 @@ class TracingParameters(_Parameters):
     # Which classes of the class map carry the network. The paper traces tubules only; add "sbt" to
     # follow sheet-based tubules too.
     classes: tuple[str, ...] = ("tubule",)
-    # Junctions closer than this along a tubule are one junction: merge_widths local widths plus merge_pixels, the
+    # Junctions closer than this along a tubule are one junction: merge_widths local widths plus merge_pixels, about the
     # two pixels by which drawing on a grid blurs two tubules into one (both 0: touching pixels only).
-    merge_widths: float = 1.2
-    merge_pixels: float = 2.0
+    merge_widths: float = 1.0
+    merge_pixels: float = 1.9
     # Branches that end freely and are shorter than this are pruned (0: keep all).
     spur_widths: float = 1.5
     # Loops that start and end at one junction vanish when shorter than this.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from cisterna.graph.geometry import curves, mean_over_chains, node_centres
+from cisterna.graph.compiled import compiled
+from cisterna.graph.geometry import chain_lengths, chain_means, node_means, smoothed_points
 from cisterna.graph.parameters import TracingParameters
-from cisterna.graph.skeleton import Bools, Chains, Floats, Ints, PixelGraph, chains, groups, pixel_graph
+from cisterna.graph.skeleton import Bools, Chains, Floats, Ints, PixelGraph, chains, root_of, without_pixels
 
 _MAX_ROUNDS = 20
 # A blob's skeleton is a cross at most; a larger tree of short branches is a network.
@@ -24,18 +25,30 @@ def prune(
     """Removes free ends shorter than `spur_widths` tubule widths, shortest first, round by round.
 
     In each round a junction keeps at least two branches, so a tubule never disappears together with its side
-    branches. A component that is a tree of short branches only is a blob: its widest pixel stays, an isolated node.
-    Returns the remaining pixels, their widths and radii, and their chains.
+    branches. The length of an end that reaches the frame's border runs beyond it. A component that is a tree of short
+    branches only is a blob: its widest pixel stays, an isolated node. Returns the remaining pixels, their widths and
+    radii, and their chains.
     """
     found = chains(pixels)
+    size = np.array(shape, np.int64)
     for _ in range(_MAX_ROUNDS):
-        gone = _spur_pixels(found, pixels, shape, width, radius, relative_spacing, parameters)
+        gone = _spur_pixels(
+            found.node_of,
+            found.nodes,
+            found.ends,
+            found.pixels,
+            found.start,
+            pixels.coords,
+            size,
+            width,
+            radius,
+            relative_spacing,
+            float(parameters.spur_widths),
+        )
         if not gone.any():
             break
         keep = ~gone
-        image = np.zeros(shape, bool)
-        image[tuple(pixels.coords[keep].T)] = True
-        pixels = pixel_graph(image)
+        pixels = without_pixels(pixels, gone)
         width, radius = width[keep], radius[keep]
         found = chains(pixels)
     return pixels, width, radius, found
@@ -43,79 +56,125 @@ def prune(
 
 def node_width(found: Chains, edge_width: Floats, length: Floats) -> Floats:
     """Local tubule width at each node: mean over its edges, weighted by length, so that long tubules speak."""
-    ends = found.ends.ravel()
-    weight = np.repeat(np.maximum(length, 1e-6), 2)
-    total = np.bincount(ends, weights=weight * np.repeat(edge_width, 2), minlength=found.nodes)
-    return np.asarray(total / np.maximum(np.bincount(ends, weights=weight, minlength=found.nodes), 1e-12))
+    return _node_width(found.ends, found.nodes, edge_width, length)
 
 
+@compiled
+def _node_width(ends: Ints, nodes: int, edge_width: Floats, length: Floats) -> Floats:
+    total = np.zeros(nodes)
+    weight = np.zeros(nodes)
+    for k in range(len(ends)):
+        for side in range(2):
+            share = max(length[k], 1e-6)
+            total[ends[k, side]] += share * edge_width[k]
+            weight[ends[k, side]] += share
+    return total / np.maximum(weight, 1e-12)
+
+
+@compiled
 def _spur_pixels(
-    found: Chains,
-    pixels: PixelGraph,
-    shape: tuple[int, ...],
+    node_of: Ints,
+    nodes: int,
+    ends: Ints,
+    pixels: Ints,
+    start: Ints,
+    coords: Ints,
+    shape: Ints,
     width: Floats,
     radius: Floats,
     spacing: Floats,
-    parameters: TracingParameters,
+    spur_widths: float,
 ) -> Bools:
-    gone = np.zeros(len(pixels.coords), bool)
-    if len(found.ends) == 0:
-        return gone
-    length = curves(found, pixels.coords, node_centres(found, pixels.coords)).lengths(spacing)
-    at_node = node_width(found, mean_over_chains(width, found), length)
-    member = found.node_of >= 0
-    reach = np.zeros(found.nodes)
-    np.maximum.at(reach, found.node_of[member], radius[member])
-    degree = np.bincount(found.ends.ravel(), minlength=found.nodes)
-    tip_a, tip_b = (degree[found.ends] == 1).T
-    for tip, entry in ((tip_a, found.start[:-1]), (tip_b, found.start[1:] - 1)):
-        length = length + np.where(tip, _missing_to_border(pixels, found.pixels[entry], shape, radius, spacing), 0)
+    """Pixels that go in one round."""
+    gone = np.zeros(len(coords), np.bool_)
+    edges = len(ends)
+    points = smoothed_points(pixels, start, ends, coords, node_means(node_of, nodes, coords))
+    length = chain_lengths(points, start, spacing)
+    at_node = _node_width(ends, nodes, chain_means(width, pixels, start), length)
     # In a blob the ball around the junction is larger than any tubule: a branch counts beyond that ball only.
-    short = length < parameters.spur_widths * np.maximum(at_node, reach)[found.ends].max(axis=1)
-    if not (short & (tip_a | tip_b)).any():
+    reach = at_node.copy()
+    for i in range(len(node_of)):
+        if node_of[i] >= 0:
+            reach[node_of[i]] = max(reach[node_of[i]], radius[i])
+    degree = np.zeros(nodes, np.int64)
+    parent = np.arange(nodes)
+    for k in range(edges):
+        degree[ends[k, 0]] += 1
+        degree[ends[k, 1]] += 1
+        a, b = root_of(parent, ends[k, 0]), root_of(parent, ends[k, 1])
+        parent[max(a, b)] = min(a, b)
+    short = np.zeros(edges, np.bool_)
+    long_edges = np.zeros(nodes, np.int64)
+    edges_of = np.zeros(nodes, np.int64)
+    nodes_of = np.zeros(nodes, np.int64)
+    for node in range(nodes):
+        nodes_of[root_of(parent, node)] += 1
+    some = False
+    for k in range(edges):
+        whole = length[k]
+        tips = 0
+        for side in range(2):
+            if degree[ends[k, side]] == 1:
+                tips += 1
+                at = pixels[start[k]] if side == 0 else pixels[start[k + 1] - 1]
+                whole += _missing_to_border(coords[at], shape, radius[at], spacing, length[k])
+        short[k] = whole < spur_widths * max(reach[ends[k, 0]], reach[ends[k, 1]])
+        length[k] = whole
+        some |= short[k] and tips > 0
+        part = root_of(parent, ends[k, 0])
+        edges_of[part] += 1
+        if not short[k]:
+            long_edges[part] += 1
+    if not some:
         return gone
-    count, part = groups(found.ends, found.nodes)
-    blob = _blobs(found, short, count, part)
-    spur = np.flatnonzero(short & (tip_a ^ tip_b) & ~blob[part[found.ends[:, 0]]])
-    base = np.where(tip_a[spur], found.ends[spur, 1], found.ends[spur, 0])
-    spur = spur[_rank_within(base, length[spur]) < degree[base] - 2]
-    removed = np.zeros(len(found.ends), bool)
-    removed[spur] = True
-    entries = found.pixels[removed[found.chain_of]]
-    gone[entries[found.node_of[entries] < 0]] = True
-    gone[np.where(tip_a[spur], found.pixels[found.start[spur]], found.pixels[found.start[spur + 1] - 1])] = True
-    if blob.any():
-        of_pixel = np.full(len(pixels.coords), -1, np.int64)
-        of_pixel[member] = part[found.node_of[member]]
-        of_pixel[found.pixels] = part[found.ends[found.chain_of, 0]]
-        inside = np.flatnonzero(blob[of_pixel])
-        gone[inside] = _rank_within(of_pixel[inside], -radius[inside]) > 0
+    removed = np.zeros(nodes, np.int64)
+    for k in np.argsort(length, kind="mergesort"):
+        part = root_of(parent, ends[k, 0])
+        tip_a, tip_b = degree[ends[k, 0]] == 1, degree[ends[k, 1]] == 1
+        if not short[k] or tip_a == tip_b or _is_blob(part, long_edges, edges_of, nodes_of):
+            continue
+        base = ends[k, 1] if tip_a else ends[k, 0]
+        if removed[base] >= degree[base] - 2:
+            continue
+        removed[base] += 1
+        gone[pixels[start[k]] if tip_a else pixels[start[k + 1] - 1]] = True
+        for i in range(start[k], start[k + 1]):
+            if node_of[pixels[i]] < 0:
+                gone[pixels[i]] = True
+    widest = np.full(nodes, -1, np.int64)
+    part_of = np.full(len(coords), -1, np.int64)
+    for i in range(len(coords)):
+        if node_of[i] >= 0:
+            part_of[i] = root_of(parent, node_of[i])
+    for k in range(edges):
+        for i in range(start[k], start[k + 1]):
+            part_of[pixels[i]] = root_of(parent, ends[k, 0])
+    for i in range(len(coords)):
+        part = part_of[i]
+        if part >= 0 and _is_blob(part, long_edges, edges_of, nodes_of):
+            if widest[part] < 0 or radius[i] > radius[widest[part]]:
+                widest[part] = i
+            gone[i] = True
+    for part in range(nodes):
+        if widest[part] >= 0:
+            gone[widest[part]] = False
     return gone
 
 
-def _missing_to_border(pixels: PixelGraph, at: Ints, shape: tuple[int, ...], radius: Floats, spacing: Floats) -> Floats:
-    """How far thinning stopped short of the frame's border at given pixels; 0 where the mask does not reach it."""
-    place = pixels.coords[at]
-    gap = (np.minimum(place, np.array(shape) - 1 - place) * spacing).min(axis=1)
-    return np.where(gap <= radius[at], gap, 0.0)
+@compiled
+def _is_blob(part: int, long_edges: Ints, edges_of: Ints, nodes_of: Ints) -> bool:
+    """A component that is a small tree of short edges."""
+    few = 0 < edges_of[part] <= _MAX_BLOB_EDGES
+    return bool(few and long_edges[part] == 0 and edges_of[part] == nodes_of[part] - 1)
 
 
-def _blobs(found: Chains, short: Bools, count: int, part: Ints) -> Bools:
-    """Components (by index) that are small trees of short edges."""
-    of_edge = part[found.ends[:, 0]]
-    edges = np.bincount(of_edge, minlength=count)
-    long_edges = np.bincount(of_edge, weights=~short, minlength=count)
-    nodes = np.bincount(part, minlength=count)
-    return np.asarray((long_edges == 0) & (edges > 0) & (edges == nodes - 1) & (edges <= _MAX_BLOB_EDGES))
-
-
-def _rank_within(group: Ints, value: Floats) -> Ints:
-    """0 for the smallest value of each group, 1 for the next …; ties in order of appearance."""
-    order = np.lexsort((np.arange(len(group)), value, group))
-    ordered = group[order]
-    place = np.arange(len(group))
-    first = np.ones(len(group), bool)
-    first[1:] = ordered[1:] != ordered[:-1]
-    rank = np.empty(len(group), np.int64)
-    rank[order] = place - np.maximum.accumulate(np.where(first, place, 0))
-    return rank
+@compiled
+def _missing_to_border(place: Ints, shape: Ints, radius: float, spacing: Floats, length: float) -> float:
+    """What a branch that leaves the frame lacks: the way from its last pixel to the border, and the round end of half a
+    width that the frame cut off. 0 where the mask does not reach the border; no round end within a single ball."""
+    gap = np.inf
+    for a in range(len(shape)):
+        gap = min(gap, min(place[a], shape[a] - 1 - place[a]) * spacing[a])
+    if gap > radius:
+        return 0.0
+    return gap + radius if length > radius else gap

@@ -7,12 +7,16 @@ place the nodes → smooth the curves → measure. Rules and limits are in docs/
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
+from cisterna.graph.compiled import compiled
 from cisterna.graph.geometry import curves, mean_over_chains, node_centres
-from cisterna.graph.merging import merged_pixels, without_through_nodes
+from cisterna.graph.meeting import meeting_points, views
+from cisterna.graph.merging import lengths_between, merged_pixels, without_through_nodes
 from cisterna.graph.network import Network, Unmerged
 from cisterna.graph.parameters import TracingParameters
 from cisterna.graph.placing import centred_positions, out_of_corners
@@ -21,6 +25,7 @@ from cisterna.graph.skeleton import (
     Bools,
     Chains,
     Floats,
+    Ints,
     PixelGraph,
     chains,
     distance_inside,
@@ -31,6 +36,19 @@ from cisterna.graph.thinning import thin
 
 # Steps back from a tip between which the direction of its tubule is taken: the last pixels curl into a corner.
 _TIP_STEPS = (3, 11)
+
+
+@dataclass(frozen=True)
+class Thinned:
+    """A mask's pruned medial line: its pixels with the tubule's width and radius at each, its nodes and chains, and the
+    distance transform it was measured on. Lengths are in units of the finest spacing."""
+
+    pixels: PixelGraph
+    found: Chains
+    width: Floats
+    radius: Floats
+    distance: NDArray[np.float32]
+    relative_spacing: Floats
 
 
 def trace_network(
@@ -50,16 +68,14 @@ def trace_network(
     if parameters.min_part_pixels > 1:
         on = without_small_parts(on, parameters.min_part_pixels)
     relative = spacing / spacing.min()
-    solid = without_small_holes(on, parameters.min_hole_pixels) if parameters.min_hole_pixels > 1 else on
-    pixels = pixel_graph(thin(solid))
-    distance = distance_inside(solid, relative)
-    width, radius = width_at(distance, pixels.coords)
-    pixels, width, radius, plain = prune(pixels, on.shape, width, radius, relative, parameters)
-    absorbed = merged_pixels(plain, pixels, width, relative, parameters)
+    line = thinned(on, relative, parameters)
+    pixels, plain = line.pixels, line.found
+    placed, local = _placed(line)
+    between = lengths_between(plain, pixels, placed, local, relative)
+    absorbed = merged_pixels(plain, between, local, parameters)
     found = without_through_nodes(chains(pixels, absorbed) if absorbed.any() else plain)
-    centres = _placed(plain, pixels, width, distance, relative)
-    positions = _node_positions(found, plain, centres)
-    border = _reach_border(positions, found, pixels.coords, radius, on, relative)
+    positions = _node_positions(found, plain, placed)
+    border = _reach_border(positions, found, pixels.coords, line.radius, on, relative)
     lines = curves(found, pixels.coords, positions)
     return Network(
         mask=on,
@@ -68,9 +84,9 @@ def trace_network(
         ends=found.ends,
         lines=lines,
         length_um=lines.lengths(spacing),
-        width_um=mean_over_chains(width, found) * float(spacing.min()),
+        width_um=mean_over_chains(line.width, found) * float(spacing.min()),
         border=border,
-        unmerged=Unmerged(plain.nodes, plain.ends, curves(plain, pixels.coords, centres).lengths(relative)),
+        unmerged=Unmerged(plain.nodes, plain.ends, between),
     )
 
 
@@ -96,13 +112,51 @@ def without_small_parts(mask: Bools, least_pixels: int) -> Bools:
 
 def without_small_holes(mask: Bools, least_pixels: int) -> Bools:
     """The mask with its holes of fewer than `least_pixels` pixels filled; what touches the frame's border is none."""
-    labels, count = ndimage.label(~mask)
-    small = np.bincount(labels.ravel(), minlength=count + 1) < least_pixels
+    if mask.size == 0:
+        return mask
+    padded = np.pad(mask.view(np.uint8), 1, constant_values=_BORDER)
+    inner = (slice(1, -1),) * mask.ndim
+    # The first pixel of a hole, in raster order, has mask or border before it along every axis.
+    first = padded == 0
     for axis in range(mask.ndim):
-        if mask.shape[axis]:
-            small[labels.take((0, -1), axis=axis)] = False
-    small[0] = False
-    return np.asarray(mask | small[labels])
+        before = tuple(slice(0, -2) if a == axis else slice(1, -1) for a in range(mask.ndim))
+        first[inner] &= padded[before] != 0
+    steps = np.array([s * side for s in padded.strides for side in (-1, 1)], np.int64)
+    _fill_holes(padded.ravel(), np.flatnonzero(first), steps, min(least_pixels, mask.size + 1))
+    return padded[inner] > 0
+
+
+_BORDER = 2
+
+
+@compiled
+def _fill_holes(values: NDArray[np.uint8], first: Ints, steps: Ints, least: int) -> None:
+    """Grows each hole from a first pixel until it is whole or too large."""
+    hole = np.empty(min(least, 1 << 16), np.int64)
+    for p in first:
+        if values[p]:
+            continue
+        hole[0] = p
+        values[p] = 1
+        count = 1
+        at = 0
+        small = least > 1
+        while small and at < count:
+            for step in steps:
+                q = hole[at] + step
+                if values[q] == _BORDER or (values[q] == 0 and count + 1 >= least):
+                    small = False
+                    break
+                if values[q] == 0:
+                    if count == len(hole):
+                        hole = np.concatenate((hole, np.empty(len(hole), np.int64)))
+                    values[q] = 1
+                    hole[count] = q
+                    count += 1
+            at += 1
+        if not small:
+            for k in range(count):
+                values[hole[k]] = 0
 
 
 def _as_mask(mask: np.ndarray) -> Bools:
@@ -114,13 +168,45 @@ def _as_mask(mask: np.ndarray) -> Bools:
     return np.ascontiguousarray(array != 0)
 
 
-def _placed(plain: Chains, pixels: PixelGraph, width: Floats, distance: Floats, relative: Floats) -> Floats:
-    centres = node_centres(plain, pixels.coords)
-    length = curves(plain, pixels.coords, centres).lengths(relative)
-    local = node_width(plain, mean_over_chains(width, plain), length)
-    degree = np.bincount(plain.ends.ravel(), minlength=plain.nodes)
-    placed = centred_positions(centres, degree >= 3, local, distance, relative)
-    return out_of_corners(placed, plain, curves(plain, pixels.coords, placed).points, degree >= 3, local, relative)
+def thinned(mask: Bools, relative_spacing: Floats, parameters: TracingParameters) -> Thinned:
+    """Fills small holes, thins, and prunes."""
+    solid = without_small_holes(mask, parameters.min_hole_pixels) if parameters.min_hole_pixels > 1 else mask
+    pixels = pixel_graph(thin(solid))
+    distance = distance_inside(solid, relative_spacing)
+    width, radius = width_at(distance, pixels.coords)
+    pixels, width, radius, found = prune(pixels, mask.shape, width, radius, relative_spacing, parameters)
+    return Thinned(pixels, found, width, radius, distance, relative_spacing)
+
+
+def _centred(line: Thinned) -> tuple[Floats, Floats, Ints, Floats]:
+    """Places of all nodes in pixels before anything is known of angles, the tubules' width around each, the nodes'
+    degrees, and the points of the curves between these places."""
+    found, coords = line.found, line.pixels.coords
+    centres = node_centres(found, coords)
+    length = curves(found, coords, centres).lengths(line.relative_spacing)
+    local = node_width(found, mean_over_chains(line.width, found), length)
+    degree = np.bincount(found.ends.ravel(), minlength=found.nodes)
+    placed = centred_positions(centres, degree >= 3, local, line.distance, line.relative_spacing)
+    return placed, local, degree, curves(found, coords, placed).points
+
+
+def three_way_views(line: Thinned) -> tuple[NDArray[np.float32], Floats, Floats, Floats]:
+    """What `cisterna.graph.meeting` is trained with: views, turns, places (n, 2) and widths of the three-way
+    junctions of a frame."""
+    placed, local, degree, points = _centred(line)
+    three = np.flatnonzero(degree == 3)
+    return *views(placed, three, line.found, points, local, line.distance), placed[three], local[three]
+
+
+def _placed(line: Thinned) -> tuple[Floats, Floats]:
+    """Places of all nodes in pixels, and the tubules' width around each."""
+    placed, local, degree, points = _centred(line)
+    flat = line.distance.ndim == 2 and bool(np.all(line.relative_spacing == 1))
+    learned = (degree == 3) & flat
+    moved = out_of_corners(placed, line.found, points, (degree >= 3) & ~learned, local, line.relative_spacing)
+    three = np.flatnonzero(learned)
+    moved[three] = meeting_points(placed, three, line.found, points, local, line.distance)
+    return moved, local
 
 
 def _node_positions(found: Chains, plain: Chains, centres: Floats) -> Floats:
