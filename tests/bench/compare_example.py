@@ -25,7 +25,7 @@ from cisterna.phantoms import er_movie, save_movie
 EXPERIMENTS, CELLS = 3, 2
 CONDITIONS = {"control": (1.0, 8.0), "knock-out": (1.3, 32.0)}
 """Density of tubules relative to the control, and SNR as drawn."""
-FRAMES, SIDE = 6, 224
+FRAMES, SIDE = 4, 208
 METRICS = ("junctions_per_um2", "mean_length_um", "multi_way_share", "tip_share", "mean_width_um", "mean_confidence",
            "largest_component_node_share", "degree_assortativity")  # fmt: skip
 
@@ -45,19 +45,21 @@ def main() -> int:
             raise SystemExit(f"cisterna {shlex.join(map(str, words))} ended with {done.returncode}: {done.stderr}")
         return done.stdout
 
-    def run(*words: object) -> str:
-        run_id = cisterna("submit", "er-movie", *words).split()[0]
-        cisterna("wait", run_id)
-        return run_id
+    def runs(submissions: list[list[str]]) -> list[str]:
+        """Run ids, once all have ended. No lifetimes are compared, so no static scene is needed for their floor."""
+        floor = ("--set", "graph.static_floor_frames=0")
+        found = [cisterna("submit", "er-movie", *words, *floor).split()[0] for words in submissions]
+        for run_id in found:
+            cisterna("wait", run_id)
+        return found
 
     cisterna("up")
     try:
-        rows = [(run(path), *place) for path, place in movies(folder / "movies").items()]
+        places = movies(folder / "movies")
+        rows = [(r, *place) for r, place in zip(runs([[str(p)] for p in places]), places.values(), strict=True)]
         first = compared(cisterna, folder, "as-recorded", rows)
-        dimmed = {}
-        for command in first["snr"]["commands"]:
-            words = shlex.split(command)[3:]
-            dimmed[words[0]] = run(*words)
+        commands = [shlex.split(command)[3:] for command in first["snr"]["commands"]]
+        dimmed = dict(zip([words[0] for words in commands], runs(commands), strict=True))
         second = compared(cisterna, folder, "matched", [(dimmed.get(r, r), *place) for r, *place in rows])
     finally:
         cisterna("down")

@@ -13,7 +13,7 @@ from cisterna.compare.aggregates import aggregate
 from cisterna.compare.build import as_json, compare_study, tables, write_comparison
 from cisterna.compare.networks import frame_counts, network_figures
 from cisterna.compare.runs import read_run_tables, read_runs
-from cisterna.compare.sites import site_figures
+from cisterna.compare.sites import NEAR_ER, site_figures
 from cisterna.compare.study import Row, read_study, study_of
 from cisterna.tables.networks import FRAMES
 
@@ -147,10 +147,19 @@ def test_sites_end_to_end(sites, volumes):
 
 def test_densities_of_the_run_rule_over_counts_in_the_image(volumes):
     run = read_run_tables(volumes.study.rows[0], volumes.store)
-    table = pd.DataFrame({"what": ["vesicular_eres"], "count": [3], "per_um3_cell": [0.5], "per_um2_er": [0.02]})
+    table = pd.DataFrame(
+        {
+            "what": ["vesicular_eres", "dispersed"],
+            "count": [3, 0],
+            "per_um3_cell": [0.5, 0.0],
+            "per_um2_er": [0.02, 0.0],
+        }
+    )
     (found,) = site_figures(dataclasses.replace(run, tables={**run.tables, "densities": table}))
     assert found.values["vesicular_eres_per_um3"] == 0.5
-    assert found.values["vesicular_eres_per_um2_er"] == 0.02
+    assert found.values["vesicular_eres_per_um2_er"] == pytest.approx(0.02)
+    assert found.values["dispersed_per_um3"] == 0
+    assert found.counts["dispersed_per_um3"] == (0, 6)
     (bare,) = site_figures(dataclasses.replace(run, manifest={}))
     assert np.isnan(bare.values["vesicular_eres_per_um3"])
     assert bare.values["vesicular_eres_count"] > 0
@@ -231,6 +240,22 @@ def test_one_cell_a_condition_still_has_its_page(movies, tmp_path):
     assert set(found.effects["effect_of"]) == {"none"}
     assert np.isfinite(effect(found, "junctions_per_um2")["difference"])
     write_comparison(found, tmp_path / "out")
+
+
+def test_one_volume_a_condition_has_ratios_of_counts(volumes, tmp_path):
+    table = volumes.table[volumes.table["experiment"] == "day 0"]
+    found = compare_study(study_of(table, "two"), volumes.store)
+    one = effect(found, "vesicular_eres_per_um3")
+    assert (one["effect_of"], one["test"]) == ("none", "none")
+    counts = [
+        read_run_tables(r, volumes.store).tables["sites"]["site_class"].isin(NEAR_ER).sum() for r in found.study.rows
+    ]
+    assert one["ratio"] == pytest.approx(counts[1] / counts[0])
+    assert 0 < one["ratio_low"] < one["ratio"] < one["ratio_high"]
+    shares = effect(found, "vesicular_mixed_share")  # a share has no exposure to count over
+    assert np.isnan(shares["ratio_low"])
+    write_comparison(found, tmp_path / "out")
+    assert "the error of counting alone" in (tmp_path / "out/compare.html").read_text()
 
 
 def test_three_conditions_have_their_page(movies, tmp_path):

@@ -16,7 +16,10 @@ from cisterna.compare.sites import site_figures
 
 @dataclass(frozen=True)
 class Aggregates:
-    """`runs`: one row a run. `cells`: condition, experiment, cell, batch, metric, value. `experiments`: their means."""
+    """`runs`: one row a run. `cells`: one row a cell and metric, with count and exposure of densities.
+
+    `experiments`: means of cells.
+    """
 
     runs: pd.DataFrame
     cells: pd.DataFrame
@@ -30,10 +33,11 @@ def aggregate(runs: Sequence[RunTables], keep_low_snr: bool = False) -> Aggregat
         row = run.row
         counted = frame_counts(run, keep_low_snr)
         found = network_figures(run, keep_low_snr) if run.document.recipe == "er-movie" else site_figures(run)
-        place = {"condition": row.condition, "experiment": row.experiment, "cell": row.cell, "batch": row.batch}
+        place = {"condition": row.condition, "experiment": row.experiment, "batch": row.batch}
         bookkeeping.append(
             {
                 **place,
+                "cell": row.cell,
                 "run": run.document.run_id,
                 "state": run.document.state,
                 "acquisition": run.document.acquisition,
@@ -48,10 +52,19 @@ def aggregate(runs: Sequence[RunTables], keep_low_snr: bool = False) -> Aggregat
         )
         for figures in found:
             cell = f"{row.cell}/{figures.cell}" if figures.cell else row.cell
-            long += [{**place, "cell": cell, "metric": name, "value": v} for name, v in figures.values.items()]
-    table = pd.DataFrame(long, columns=["condition", "experiment", "cell", "batch", "metric", "value"])
-    order = ["condition", "experiment", "cell", "batch", "metric"]
-    cells = table.groupby(order, sort=False)["value"].mean().reset_index()
+            for name, value in figures.values.items():
+                count, exposure = figures.counts.get(name, (math.nan, math.nan))
+                long.append((*place.values(), cell, name, value, count, exposure))
+    order = ["condition", "experiment", "batch", "cell", "metric"]
+    table = pd.DataFrame(long, columns=[*order, "value", "count", "exposure"])
+    by = table.groupby(order, sort=False)
+    cells = pd.DataFrame(
+        {
+            "value": by["value"].mean(),
+            "count": by["count"].sum(min_count=1),
+            "exposure": by["exposure"].sum(min_count=1),
+        }
+    ).reset_index()
     known = cells[np.isfinite(cells["value"])].groupby(["condition", "experiment", "metric"], sort=False)["value"]
     experiments = pd.DataFrame({"value": known.mean(), "cells": known.size()}).reset_index()
     return Aggregates(pd.DataFrame(bookkeeping), cells, experiments)

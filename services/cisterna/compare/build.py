@@ -124,7 +124,7 @@ def tables(comparison: Comparison) -> list[tuple[Table, pd.DataFrame]]:
     cells, experiments = (t[t["metric"].isin(units)] for t in (c.data.cells, c.data.experiments))
     return [
         (COMPARED_RUNS, c.data.runs),
-        (CELLS, cells.assign(unit=cells["metric"].map(units))),
+        (CELLS, cells.drop(columns=["count", "exposure"]).assign(unit=cells["metric"].map(units))),
         (EXPERIMENTS, experiments.assign(unit=experiments["metric"].map(units))),
         (EFFECTS, c.effects),
         *([(F_TESTS, c.f_tests)] if len(c.f_tests) else []),

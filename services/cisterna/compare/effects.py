@@ -13,6 +13,7 @@ from cisterna.compare import hedges
 from cisterna.compare.aggregates import Aggregates
 from cisterna.compare.metrics import Metric
 from cisterna.compare.mixed import Mixed, mixed_model, nothing
+from cisterna.compare.ratios import NO_RATIO, Ratio, count_ratio
 from cisterna.compare.tests import Contrast, Omnibus, blocked, holm, one_way, paired, tukey, tukey_blocked, welch
 
 LEAST_EXPERIMENTS = 3
@@ -123,6 +124,7 @@ def _row(
     mean_a, mean_b = (float(v.mean()) if v.size else math.nan for v in (x, y))
     interval = tested if tested is not None else _interval(x, y, is_paired)
     effect, level = _effect(x, y, own[a], own[b], is_paired)
+    ratio = _ratio(mean_a, mean_b, cells[cells["condition"] == a], cells[cells["condition"] == b], level)
     return {
         "metric": metric.name,
         "unit": metric.unit,
@@ -133,6 +135,9 @@ def _row(
         "difference": mean_b - mean_a,
         "difference_low": float(interval.low) if interval is not None else math.nan,
         "difference_high": float(interval.high) if interval is not None else math.nan,
+        "ratio": ratio.ratio,
+        "ratio_low": ratio.low,
+        "ratio_high": ratio.high,
         "hedges_g": effect.g,
         "hedges_g_low": effect.low,
         "hedges_g_high": effect.high,
@@ -155,6 +160,16 @@ def _row(
         "mixed_note": model.note,
         "note": _note(x, y, tested, is_paired),
     }
+
+
+def _ratio(mean_a: float, mean_b: float, cells_a: pd.DataFrame, cells_b: pd.DataFrame, level: str) -> Ratio:
+    """mean_b / mean_a; where a condition has one experiment, of pooled counts with the interval of counting."""
+    if level != "experiments" and "count" in cells_a:
+        pooled = [float(own[c].sum()) for own in (cells_a, cells_b) for c in ("count", "exposure")]
+        found = count_ratio(*pooled)
+        if np.isfinite(found.ratio):
+            return found
+    return Ratio(mean_b / mean_a, math.nan, math.nan) if min(mean_a, mean_b) > 0 else NO_RATIO
 
 
 def _interval(x: np.ndarray, y: np.ndarray, is_paired: bool) -> Contrast | None:

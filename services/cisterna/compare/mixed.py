@@ -109,7 +109,7 @@ def _fit(data: pd.DataFrame, design: np.ndarray, crossed: bool):  # type: ignore
         components = VCSpec(["dish"], [names], [matrices])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what they say is read off the result below
-        for method in (["lbfgs"], ["powell"], ["nm"]):
+        for method in (["powell"], ["nm"], ["bfgs"]):
             try:
                 intercept = np.ones((len(data), 1))  # once a dish is given, statsmodels leaves it out by itself
                 groups = data["experiment"].to_numpy()
@@ -117,7 +117,7 @@ def _fit(data: pd.DataFrame, design: np.ndarray, crossed: bool):  # type: ignore
                 fitted = model.fit(reml=True, method=method)
             except (np.linalg.LinAlgError, ValueError):
                 continue
-            # At the edge, where a variance is zero, lbfgs may claim success and return nothing.
-            if fitted.converged and np.isfinite([*fitted.fe_params, *fitted.bse_fe]).all():
+            # lbfgs, statsmodels' default, claims success at a singular point in every second fit: its likelihood tells.
+            if fitted.converged and np.isfinite([fitted.llf, *fitted.fe_params, *fitted.bse_fe]).all():
                 return fitted, ""
     return None, NO_CONVERGENCE

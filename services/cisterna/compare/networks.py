@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -19,10 +19,14 @@ TIP_SPEEDS = ("growth_um_per_s", "retraction_um_per_s")
 
 @dataclass(frozen=True)
 class Figures:
-    """What one cell of a run gives: metrics by name (NaN: undefined). `cell` is empty where the run is one cell."""
+    """What one cell of a run gives: metrics by name (NaN: undefined). `cell` is empty where the run is one cell.
+
+    `counts`: count and exposure (volume, area) of the metrics that are the one over the other.
+    """
 
     values: Mapping[str, float]
     cell: str = ""
+    counts: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

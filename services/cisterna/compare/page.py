@@ -144,11 +144,12 @@ def _matching(c: Comparison, pictures: Mapping[str, Picture]) -> list[Section]:
 
 def _tests(c: Comparison) -> Section:
     effects = c.effects.to_dict("records")
-    header = ("metric", "difference", "mean a", "mean b", "b − a [95 %]", "unit", "g [95 %]", "g of", "test",
+    header = ("metric", "difference", "mean a", "mean b", "b − a [95 %]", "unit", "b / a", "g [95 %]", "g of", "test",
               "statistic", "df", "p", "p Holm", "experiments", "cells")  # fmt: skip
     rows = [
         (r["metric"], f"{r['condition_b']} − {r['condition_a']}", r["mean_a"], r["mean_b"],
          interval(r["difference"], r["difference_low"], r["difference_high"]), r["unit"],
+         interval(r["ratio"], r["ratio_low"], r["ratio_high"]),
          interval(r["hedges_g"], r["hedges_g_low"], r["hedges_g_high"]), r["effect_of"], r["test"], r["statistic"],
          r["df"], r["p"], r["p_holm"], f"{r['experiments_a']} v {r['experiments_b']}",
          f"{r['cells_a']} v {r['cells_b']}")
@@ -160,6 +161,8 @@ def _tests(c: Comparison) -> Section:
             why.setdefault(r["note"], []).append(f"{r['metric']} ({r['condition_a']}, {r['condition_b']})")
     points = [f"{n[0].upper()}{n[1:]}: {', '.join(of) if len(of) < len(effects) else 'all'}." for n, of in why.items()]
     note = "p Holm: adjusted across metrics within one pair of conditions. Every figure stands in tables/effects.csv."
+    if np.isfinite(c.effects["ratio_low"]).any():
+        note += " Intervals of b / a know the error of counting alone, not how cells or experiments differ."
     grids = [Grid("Effects", header, rows, note, wide=True)]
     if len(c.f_tests):
         names = ("metric", "test", "conditions", "F", "df", "df error", "p", "p Holm")

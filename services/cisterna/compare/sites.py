@@ -28,7 +28,9 @@ def site_figures(run: RunTables) -> list[Figures]:
     count["vesicular_eres"] = sum(count[c] for c in NEAR_ER)
     count["tubular_eres"] = sum(count[c] for c in TUBULAR)
     vesicular = sum(count[c] for c in VESICULAR)
-    values = {f"{name}_count": n for name, n in count.items()} | _densities(run, count)
+    counts = _densities(run, count)
+    values = {f"{name}_count": n for name, n in count.items()}
+    values |= {name: share(n, exposure) for name, (n, exposure) in counts.items()}
     values |= {
         "vesicular_mixed_share": share(count["vesicular_mixed"], count["vesicular_eres"]),
         "tubular_mixed_share": share(count["tubular_mixed"], count["tubular_eres"]),
@@ -47,16 +49,22 @@ def site_figures(run: RunTables) -> list[Figures]:
     chance = run.tables.get("chance", pd.DataFrame())
     for row in chance.to_dict("records"):
         values[f"{row['quantity']}_over_chance"] = float(row["ratio"])
-    return [Figures(values)]
+    return [Figures(values, counts=counts)]
 
 
-def _densities(run: RunTables, count: dict[str, float]) -> dict[str, float]:
-    table = run.tables.get("densities", pd.DataFrame()).to_dict("records")
-    if table:
-        found = {f"{row['what']}_per_um3": float(row["per_um3_cell"]) for row in table}
-        return found | {f"{row['what']}_per_um2_er": float(row["per_um2_er"]) for row in table}
-    volume_um3 = imaged_volume_um3(run)
-    return {f"{name}_per_um3": share(n, volume_um3) for name, n in count.items()}
+def _densities(run: RunTables, count: dict[str, float]) -> dict[str, tuple[float, float]]:
+    """Count and exposure of every density: of the table `densities`, whose exposures are the same in all its rows."""
+    table = run.tables.get("densities", pd.DataFrame())
+    if not len(table):
+        volume_um3 = imaged_volume_um3(run)
+        return {f"{name}_per_um3": (n, volume_um3) for name, n in count.items()}
+    found: dict[str, tuple[float, float]] = {}
+    for column, ending in (("per_um3_cell", "per_um3"), ("per_um2_er", "per_um2_er")):
+        density = table[column].to_numpy(float)
+        some = (density > 0) & np.isfinite(density)
+        exposure = float(np.median(table["count"].to_numpy(float)[some] / density[some])) if some.any() else math.nan
+        found |= {f"{w}_{ending}": (float(n), exposure) for w, n in zip(table["what"], table["count"], strict=True)}
+    return found
 
 
 def imaged_volume_um3(run: RunTables) -> float:
