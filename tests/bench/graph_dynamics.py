@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ LIVING = {
 }
 FIGURES = ("n", "censored_share", "naive_mean_s", "km_median_s", "km_mean_s", "mean_by_rate_s")
 HORIZON_S = 30.0
+Rows = Iterator[dict[str, object]]
 
 
 def traced(classes: np.ndarray, pixel_um: float = 0.1) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -79,16 +81,14 @@ def measured(
     return found, true, score_links(seen, junctions, 5 * movie.pixel_size_um)
 
 
-def links(seeds: int) -> list[dict[str, object]]:
-    rows = []
+def links(seeds: int) -> Rows:
     for step in (0.5, 1.0, 2.0, 3.0):
         movies = [er_movie(24, seed=9600 + s, **{**LIVING, "step_px": step}) for s in range(seeds)]
-        for reach in (0.5, 0.9):
+        for reach in (TrackingParameters().max_displacement_um, 1.2):
             total = LinkScore(0, 0, 0, 0, 0, 0)
             for movie in movies:
                 total += measured(movie, movie.classes, TrackingParameters(max_displacement_um=reach))[2]
-            rows.append({"step_px": step, "max_displacement_um": reach, **scores(total)})
-    return rows
+            yield {"step_px": step, "max_displacement_um": reach, **scores(total)}
 
 
 def scores(score: LinkScore) -> dict[str, float]:
@@ -96,8 +96,7 @@ def scores(score: LinkScore) -> dict[str, float]:
     return {"links": score.found, **{k: round(getattr(score, k), 4) for k in names}}
 
 
-def lifetimes(seeds: int) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
+def lifetimes(seeds: int) -> Rows:
     for scene, change in {
         "growing tips": {},
         "at once": {"tip_speed_um_per_s": 0.0},
@@ -110,22 +109,20 @@ def lifetimes(seeds: int) -> list[dict[str, object]]:
             found, true, score = measured(movie, movie.classes, TrackingParameters())
             pairs.append((found, true))
             total += score
-        rows.append({"scene": scene, **scores(total)})
+        yield {"scene": scene, **scores(total)}
         for name in ("junctions", "episodes_three_way", "episodes_multi_way"):
             for side, label in ((0, "found"), (1, "true")):
                 spans = pooled([populations(p[side].junctions, p[side].episodes, p[side].tips)[name] for p in pairs])
-                rows.append({"scene": scene, "population": name, "of": label, **summary(spans)})
+                yield {"scene": scene, "population": name, "of": label, **summary(spans)}
         for side, label in ((0, "found"), (1, "true")):
             counts = pd.concat([p[side].events["event"] for p in pairs]).value_counts().sort_index()
-            rows.append({"scene": scene, "events": label, **{str(k): int(v) for k, v in counts.items()}})
+            yield {"scene": scene, "events": label, **{str(k): int(v) for k, v in counts.items()}}
         phases = pd.concat([p[0].tip_phases for p in pairs])
         speed = {
             f"{way} um/s": round(float(part["speed_um_per_s"].median()), 3) for way, part in phases.groupby("direction")
         }
-        rows.append(
-            {"scene": scene, "phases": len(phases), **speed, "planted": {**LIVING, **change}["tip_speed_um_per_s"]}
-        )
-    return rows
+        planted = {**LIVING, **change}["tip_speed_um_per_s"]
+        yield {"scene": scene, "phases": len(phases), **speed, "planted": planted}
 
 
 def pooled(spans: list[Spans]) -> Spans:
@@ -142,9 +139,11 @@ def summary(spans: Spans) -> dict[str, float]:
     return {k: round(float(found[k]), 2) for k in FIGURES if k != "km_mean_s"} | {"km_mean_30_s": round(area, 2)}
 
 
-def floor(seeds: int, frames: int = 12) -> list[dict[str, object]]:
+def floor(seeds: int, frames: int = 12) -> Rows:
     """Static phantoms: the true masks (nothing changes), demo-ernet on them, and the run's own static scene."""
-    rows: list[dict[str, object]] = []
+    masks = [er_movie(frames, seed=9500 + s, static=True) for s in range(seeds)]
+    perfect = [measure_dynamics(*traced(m.classes), frames, 1.0, None, field_of(m)) for m in masks]
+    yield {"snr": float("inf"), "of": "true masks", **floor_figures(perfect)}
     for snr in (2.0, 3.0, 5.0, 10.0, 20.0):
         found: dict[str, list[Dynamics]] = {"true scene": [], "own scene": []}
         for seed in range(seeds):
@@ -154,10 +153,8 @@ def floor(seeds: int, frames: int = 12) -> list[dict[str, object]]:
             again = segmented(np.stack([scene.frame(n) for n in range(frames)]))
             for name, own in (("true scene", classes), ("own scene", again)):
                 found[name].append(measure_dynamics(*traced(own), frames, 1.0, TrackingParameters(), field_of(movie)))
-        rows += [{"snr": snr, "of": name, **floor_figures(own)} for name, own in found.items()]
-    masks = [er_movie(frames, seed=9500 + s, static=True) for s in range(seeds)]
-    perfect = [measure_dynamics(*traced(m.classes), frames, 1.0, None, field_of(m)) for m in masks]
-    return [{"snr": float("inf"), "of": "true masks", **floor_figures(perfect)}, *rows]
+        for name, parts in found.items():
+            yield {"snr": snr, "of": name, **floor_figures(parts)}
 
 
 def floor_figures(parts: list[Dynamics]) -> dict[str, float]:
@@ -178,7 +175,7 @@ def floor_figures(parts: list[Dynamics]) -> dict[str, float]:
     return {k: round(float(v), 2) for k, v in row.items()}
 
 
-def speed(seeds: int) -> list[dict[str, object]]:
+def speed(seeds: int) -> Rows:
     """60 frames of 1,600 junctions at random, 2.5 % of them new in every frame; linking alone, and all tables."""
     rng = np.random.default_rng(0)
     home = rng.uniform(0, 100, (1600, 2))
@@ -204,10 +201,10 @@ def speed(seeds: int) -> list[dict[str, object]]:
         middle = time.process_time()
         measure_dynamics(nodes, edges, 60, 1.0)
         best = [min(best[0], middle - start), min(best[1], time.process_time() - middle)]
-    return [{"linking_s": round(best[0], 3), "all_tables_s": round(best[1], 3)}]
+    yield {"linking_s": round(best[0], 3), "all_tables_s": round(best[1], 3)}
 
 
-PARTS = {"links": links, "lifetimes": lifetimes, "floor": floor, "speed": speed}
+PARTS: dict[str, Callable[[int], Rows]] = {"links": links, "lifetimes": lifetimes, "floor": floor, "speed": speed}
 
 
 def main() -> None:
@@ -218,7 +215,10 @@ def main() -> None:
     args = parser.parse_args()
     for name in args.parts or PARTS:
         for row in PARTS[name](args.seeds):
-            print(json.dumps({"part": name, **row}) if args.json else "  ".join(f"{k} {v}" for k, v in row.items()))
+            print(
+                json.dumps({"part": name, **row}) if args.json else "  ".join(f"{k} {v}" for k, v in row.items()),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
