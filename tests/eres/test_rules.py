@@ -5,6 +5,7 @@ import json
 
 import pytest
 from cisterna.eres import NAIR2025, Rules, find_rules
+from cisterna.eres.rules import RULE_SETS
 
 
 def test_the_figures_of_the_paper():
@@ -35,6 +36,17 @@ def test_rules_by_name_json_mapping_or_as_they_are():
     assert find_rules({"link_nm": 30}).link_nm == 30
     assert find_rules('{"name": "nair2025"}') == NAIR2025
     assert find_rules(NAIR2025) is NAIR2025
+
+
+def test_a_named_set_is_data_and_its_fields_can_be_changed():
+    clusters = find_rules("nair2025-clusters")
+    assert clusters.require_cluster
+    assert clusters == find_rules({"name": "nair2025-clusters"}) == find_rules('{"name": "nair2025-clusters"}')
+    assert find_rules({"name": "nair2025-clusters", "require_cluster": False}).require_cluster is False
+    assert find_rules(clusters.to_json()) == clusters
+    own = find_rules({"name": "our-lab-2026", "link_nm": 30})
+    assert (own.name, own.link_nm, own.near_er_nm) == ("our-lab-2026", 30.0, 120.0)
+    assert len(set(RULE_SETS.values())) == len(RULE_SETS)
 
 
 @pytest.mark.parametrize(

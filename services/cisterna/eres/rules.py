@@ -156,12 +156,13 @@ class Rules:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Rules:
-        """A rule set from a mapping; fields left out keep the `nair2025` value. ValueError on an unknown field."""
+        """A rule set from a mapping: fields left out are those of the set it names (:data:`RULE_SETS`), else of
+        `nair2025`. ValueError on an unknown field."""
         known = {f.name for f in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
             raise ValueError(f"unknown rule {', '.join(unknown)}: the fields are {', '.join(sorted(known))}")
-        return cls(**values)
+        return cls(**{**OTHER_READINGS.get(str(values.get("name")), {}), **values})
 
     @classmethod
     def from_json(cls, text: str) -> Rules:
@@ -182,9 +183,23 @@ def _voxels(reach_nm: float, voxel_size_nm: Sequence[float]) -> tuple[int, ...]:
     return tuple(math.floor((reach_nm + TOLERANCE_NM) / s) for s in voxel_size_nm)
 
 
+OTHER_READINGS: Mapping[str, Mapping[str, Any]] = {
+    "nair2025-centroid": {"group_measure": "centroid", "link_measure": "centroid"},
+    "nair2025-per-axis": {"golgi_metric": "per_axis"},
+    "nair2025-clusters": {"require_cluster": True},
+    "nair2025-small-clusters": {
+        "require_cluster": True,
+        "cluster_min": 3,
+        "cluster_max": 40,
+        "cluster_region_nm": 250.0,
+    },
+}
+"""Rule sets as data: the fields in which a named set differs from `nair2025`. The paper differs with itself on these;
+one's own set needs no entry here, only a name and its fields in the recipe."""
+
 NAIR2025 = Rules()
 
-RULE_SETS = {NAIR2025.name: NAIR2025}
+RULE_SETS = {NAIR2025.name: NAIR2025, **{name: Rules.from_mapping({"name": name}) for name in OTHER_READINGS}}
 
 
 def find_rules(rules: str | Rules | Mapping[str, Any]) -> Rules:
