@@ -68,8 +68,8 @@ def dynamics_sections(junctions: pd.DataFrame, tables: DynamicsTables) -> list[S
     ]
     text = [
         "Cut off: birth or death fell outside the movie, near the border of the field, or beside a sheet. "
-        "The naive mean takes such times as whole. Kaplan–Meier counts junctions whose birth was seen, the rest being of "
-        "unknown age; the mean by rate is all time seen over all deaths seen.",
+        "The naive mean takes such times as whole. Kaplan–Meier counts junctions whose birth was seen, the rest being "
+        "of unknown age; the mean by rate is all time seen over all deaths seen.",
         floor_words(tables.floor_scene),
     ]
     if noisy:
