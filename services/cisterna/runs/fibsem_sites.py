@@ -55,7 +55,9 @@ def plan_sites(
     if region is not None:
         inputs["regions"] = region.key
     # A variant is asked for its counts alone; those do not need the image.
-    profiles = {} if suffix else {c: plan_profiles(b, c, merged[c], labels[c]) for c in ("copi", "tubular_eres")}
+    profiles = (
+        {} if suffix else {c: plan_profiles(b, c, merged[c], labels[c], labels["er"]) for c in ("copi", "tubular_eres")}
+    )
     inputs |= {f"profiles-{c}": stage.key for c, stage in profiles.items()}
     scale = list(b.acquisition.scale)
     key = stage_key(name, version, "", {"rules": rules, "voxel_size_nm": scale}, inputs)
@@ -123,10 +125,9 @@ def reach_nm(rules: Mapping[str, Any], names: tuple[str, ...], widened: float) -
 def _measure(
     b: Builder, rules: Mapping[str, Any], widened: float, labels: Mapping[str, Stage], from_mask: bool, suffix: str
 ) -> tuple[Stage, common_pb2.ArrayRef]:
-    asked = ("er_search_nm", "near_er_nm", "group_vesicles_nm", "group_tubular_nm", "link_nm")
-    halo = nm_to_voxels(
-        reach_nm(rules, (*asked, "golgi_distance_nm") if from_mask else asked, widened), b.acquisition.scale
-    )
+    asked = ("near_er_nm", "group_vesicles_nm", "group_tubular_nm", "link_nm")
+    far = reach_nm(rules, (*asked, "golgi_distance_nm") if from_mask else asked, widened)
+    halo = nm_to_voxels(max(far, reach_nm(rules, ("er_search_nm",), 1.0)), b.acquisition.scale)
     measured = [c for c in MEASURED_CLASSES if c in labels]
     other = str(rules.get("exclude_overlap_with", "none"))
     if other != "none":
