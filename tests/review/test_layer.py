@@ -89,6 +89,9 @@ def test_refusals(run, sample):
         add_decisions(run.store, run.run_id, [say(sample), say(sample, vesicles=4)])
     with pytest.raises(ValueError, match="revision 2 without the decision before it"):
         add_decisions(run.store, run.run_id, [say(sample, revision=2, why="x")])
+    add_decisions(run.store, run.run_id, [say(sample, "05")])
+    with pytest.raises(ValueError, match="reviewer 'ADA' is spelled 'Ada' in other decisions"):
+        add_decisions(run.store, run.run_id, [say(sample, who="ADA")])
     with pytest.raises(ValueError, match="no run fibsem-none"):
         read_sites(run.store, "fibsem-none")
 

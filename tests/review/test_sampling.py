@@ -71,7 +71,7 @@ def test_each_class_alike_and_shuffled_together(run):
     assert {c: classes.count(c) for c in SITE_CLASSES} == dict.fromkeys(SITE_CLASSES, 3)
     assert found.population == 24
     assert sum(a == b for a, b in pairwise(classes)) < 9, "sorted by class is not blind"
-    seeds = 600
+    seeds = 300
     first = Counter(draw(run.sites, "each", n=1, seed=s).items[0].site_class for s in range(seeds))
     assert stats.chisquare([first[c] for c in SITE_CLASSES]).pvalue > 0.001
 

@@ -118,6 +118,7 @@ def add_decisions(store: ObjectStore, run_id: str, decisions: Sequence[Decision]
     review = read_review(store, run_id)
     check_sites(review, read_sites(store, run_id), {d.sample for d in decisions})
     _check_repeats(decisions)
+    _check_spelling(decisions, review)
     standing = {(d.sample, d.item, d.reviewer): d for d in review.standing}
     by_site = {(review.item(d).site_id, d.reviewer): d for d in review.standing}
     there = set(review.decisions)
@@ -162,6 +163,14 @@ def _check_repeats(decisions: Sequence[Decision]) -> None:
         if key in seen:
             raise ValueError(f"item {d.item} of {d.sample} stands twice for {d.reviewer}: keep one row")
         seen.add(key)
+
+
+def _check_spelling(decisions: Sequence[Decision], review: Review) -> None:
+    """One person under two spellings would agree with herself."""
+    known = {d.reviewer.casefold(): d.reviewer for d in [*decisions, *review.decisions]}
+    for d in decisions:
+        if (other := known[d.reviewer.casefold()]) != d.reviewer:
+            raise ValueError(f"reviewer {d.reviewer!r} is spelled {other!r} in other decisions: use one spelling")
 
 
 def decision_path(run_id: str, decision: Decision) -> str:
