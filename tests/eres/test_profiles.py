@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from cisterna.chunks import BlockGrid, Box
 from cisterna.eres import SPLITTING, classify_sites, label_components, split_touching
+from cisterna.eres.er_form import ErForm
 from cisterna.eres.objects import NO_IMAGE, objects_frame
-from cisterna.eres.parts import measured_from_npz, measured_to_npz
+from cisterna.eres.parts import surroundings_from_npz, surroundings_to_npz
 from cisterna.eres.profiles import (
     NO_MEMBRANE,
     NO_VESICLE,
@@ -99,7 +100,7 @@ def test_blocks_see_what_the_whole_sees(chains, block):
         window = box.grow(halo_voxels(SIZE)).intersect(Box.whole(grid.shape))
         core = box.relative_to(window.offset)
         part = measure_on_image(frame, labels[window.slices], image[window.slices], core, window.offset, SIZE)
-        parts.append(measured_from_npz(measured_to_npz(part)))
+        parts.append(surroundings_from_npz(surroundings_to_npz(part, ErForm.none()))[0])
     joined = Measured.joined(parts)
     assert np.isfinite(whole.diameter_nm).sum() > 5
     for f in dataclasses.fields(Measured):

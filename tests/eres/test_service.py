@@ -9,6 +9,7 @@ import pytest
 from cisterna.chunks import BlockGrid, Box
 from cisterna.eres import Rules, Splitting, classify_sites, split_touching
 from cisterna.eres.components import label_components
+from cisterna.eres.er_form import halo_voxels as form_halo_voxels
 from cisterna.eres.profiles import halo_voxels
 from cisterna.eres.service import STAGE_VERSIONS, EresService
 from cisterna.eres.statistics import site_statistics
@@ -146,6 +147,7 @@ class Line:
                     task=self.task(f"eres-profile-{name}", n),
                     labels=self.chunk(f"labels/{name}", n, halo_voxels(SIZE)),
                     image=self.chunk("raw", n), objects=common.ArrayRef(path=f"{objects}/objects.parquet"),
+                    er_labels=self.chunk("labels/er", n, form_halo_voxels(SIZE)),
                     parts=common.ArrayRef(path=f"profiles/{name}"), voxel_size_nm=SIZE, class_name=name,
                 ), Call(),
             )  # fmt: skip

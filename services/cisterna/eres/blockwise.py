@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from cisterna.chunks import BlockGrid, Box
 from cisterna.eres.components import LabelledBlock, Merged, label_block, merge_blocks
 from cisterna.eres.distances import Distances, least_pairs, measure_block, measure_regions
+from cisterna.eres.er_form import ErForm, measure_er_form
+from cisterna.eres.er_form import halo_voxels as form_halo_voxels
 from cisterna.eres.objects import objects_frame
 from cisterna.eres.pieces import Numbered, Outline, number_objects, paint, parts_of_block, split_block
 from cisterna.eres.rules import Rules, find_rules
@@ -105,6 +107,15 @@ def classify_in_blocks(
     for name in (VESICLES, TUBULAR):
         every = ObjectSums.concatenate(sums[name])
         frames.append(objects_frame(name, every.joined(every.label), voxel_size_nm, grid.shape))
+    for i, frame in enumerate(frames):
+        forms = []
+        for number in range(grid.blocks):
+            box = grid.box(number)
+            window = box.grow(form_halo_voxels(voxel_size_nm)).intersect(Box.whole(grid.shape))
+            mask = np.asarray(er_mask[window.slices]) != 0
+            core = box.relative_to(window.offset)
+            forms.append(measure_er_form(frame, mask, core, window.offset, voxel_size_nm))
+        frames[i] = ErForm.joined(forms).fill(frame)
     distances = Distances.joined(parts)
     if not chosen.golgi_from_mask(golgi_mask is not None):
         members, _, _ = region_members(frames[0], distances.vesicle_vesicle, chosen)

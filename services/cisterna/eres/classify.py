@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from cisterna.chunks import Box
 from cisterna.eres.components import LAST_ID, label_components
 from cisterna.eres.distances import measure_block, measure_regions
+from cisterna.eres.er_form import measure_er_form
 from cisterna.eres.objects import objects_frame
 from cisterna.eres.profiles import measure_on_image
 from cisterna.eres.rules import Rules, find_rules
@@ -66,6 +67,7 @@ def classify_sites(
             measure_on_image(frame, labels, grey, whole, (0, 0, 0), size, invert).fill(frame)
             for frame, labels in zip(frames, (vesicles, tubular), strict=True)
         ]
+    frames = [measure_er_form(frame, er, whole, (0, 0, 0), size).fill(frame) for frame in frames]
     distances = measure_block(vesicles, tubular, er, golgi, whole, size, chosen, ccv)
     if not chosen.golgi_from_mask(golgi is not None):
         members, _, _ = region_members(frames[0], distances.vesicle_vesicle, chosen)

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from cisterna.chunks import BlockGrid, Box
 from cisterna.eres.components import LabelledBlock, Merged, label_block, merge_blocks
+from cisterna.eres.er_form import RADIUS_NM, SEARCH_NM, ErForm, measure_er_form
+from cisterna.eres.er_form import halo_voxels as form_halo_voxels
 from cisterna.eres.objects import objects_frame
 from cisterna.eres.parts import (
     labelled_from_npz,
     labelled_to_npz,
     mapping_to_npz,
-    measured_to_npz,
     numbered_from_npz,
     numbered_to_npz,
     outline_from_npz,
@@ -28,6 +29,7 @@ from cisterna.eres.parts import (
     split_to_npz,
     sums_from_npz,
     sums_to_npz,
+    surroundings_to_npz,
 )
 from cisterna.eres.pieces import Numbered, Outline, SplitPart, number_objects, paint, parts_of_block, split_block
 from cisterna.eres.profiles import REACH_NM, Measured, halo_voxels, measure_on_image
@@ -186,23 +188,35 @@ class ObjectCalls:
         store, box = self.worker.store, box_of(request.labels)
         size = voxel_size_of(request.voxel_size_nm)
 
-        def read() -> tuple[pd.DataFrame, NDArray[Any], NDArray[Any], Box]:
-            window = box.grow(halo_voxels(size)).intersect(
-                Box.whole(open_level(store, request.labels.array.path).shape)
-            )
+        def read() -> tuple[pd.DataFrame, NDArray[Any], NDArray[Any], Box, NDArray[np.bool_] | None, Box]:
+            shape = open_level(store, request.labels.array.path).shape
+            window = box.grow(halo_voxels(size)).intersect(Box.whole(shape))
             check_halo(request.labels, halo_voxels(size), REACH_NM)
             labels = read_box(store, request.labels.array.path, window)
             image = read_box(store, same_box(request.image, box).array.path, window)
-            return self.decoded(request.objects.path, OBJECTS.from_parquet_bytes), labels, image, window
+            objects = self.decoded(request.objects.path, OBJECTS.from_parquet_bytes)
+            around = box.grow(form_halo_voxels(size)).intersect(Box.whole(shape))
+            er = None
+            if request.er_labels.array.path:
+                check_halo(request.er_labels, form_halo_voxels(size), SEARCH_NM + RADIUS_NM)
+                er = read_box(store, same_box(request.er_labels, box).array.path, around) != 0
+            return objects, labels, image, window, er, around
 
-        def compute(data: tuple[pd.DataFrame, NDArray[Any], NDArray[Any], Box]) -> Measured:
-            objects, labels, image, window = data
+        def compute(
+            data: tuple[pd.DataFrame, NDArray[Any], NDArray[Any], Box, NDArray[np.bool_] | None, Box],
+        ) -> tuple[Measured, ErForm]:
+            objects, labels, image, window, er, around = data
             core = box.relative_to(window.offset)
-            return measure_on_image(objects, labels, image, core, window.offset, size, request.invert)
+            found = measure_on_image(objects, labels, image, core, window.offset, size, request.invert)
+            if er is None:
+                return found, ErForm.none()
+            return found, measure_er_form(objects, er, box.relative_to(around.offset), around.offset, size)
 
-        def write(found: Measured) -> tuple[list[Written], dict[str, float]]:
-            stored = write_once(store, part_path(request.parts.path, request.task.block_index), measured_to_npz(found))
-            return [stored], {"objects": len(found.object_id), "diameters": float(np.isfinite(found.diameter_nm).sum())}
+        def write(result: tuple[Measured, ErForm]) -> tuple[list[Written], dict[str, float]]:
+            found = result[0]
+            path = part_path(request.parts.path, request.task.block_index)
+            measures = {"objects": len(found.object_id), "diameters": float(np.isfinite(found.diameter_nm).sum())}
+            return [write_once(store, path, surroundings_to_npz(*result))], measures
 
         return self._object_task(context, request.task, "eres-profile", read, compute, write, box.size)
 

@@ -49,6 +49,8 @@ def objects_frame(
         "mean_grey": grey,
         "touches_edge": np.any((sums.low == 0) | (sums.high == np.asarray(volume_shape) - 1), axis=1),
         "er_distance_nm": np.full(len(sums), np.inf),
+        "er_thickness_nm": np.full(len(sums), np.nan),
+        "er_curvature_per_um": np.full(len(sums), np.nan),
         "site_id": np.zeros(len(sums), np.uint32),
         "overlap_share": np.zeros(len(sums)),
         "excluded": [""] * len(sums),

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cisterna.eres.components import LabelledBlock, Merged
+from cisterna.eres.er_form import ErForm
 from cisterna.eres.pieces import Numbered, Outline, SplitPart
 from cisterna.eres.profiles import Measured
 from cisterna.eres.sums import ObjectSums
@@ -127,14 +128,17 @@ def _shallow(kind: type[T], values: Mapping[str, Any]) -> T:
         raise PartUnreadable(f"a part ({kind.__name__}) lacks the array {error}") from error
 
 
-def measured_to_npz(measured: Measured) -> bytes:
-    """What the image says of the objects of one block."""
-    return to_npz({f.name: getattr(measured, f.name) for f in fields(Measured)})
+def surroundings_to_npz(measured: Measured, form: ErForm) -> bytes:
+    """What the image and the ER say of the objects of one block."""
+    image = {f"image.{f.name}": getattr(measured, f.name) for f in fields(Measured)}
+    return to_npz({**image, **{f"er.{f.name}": getattr(form, f.name) for f in fields(ErForm)}})
 
 
-def measured_from_npz(data: bytes) -> Measured:
-    """Inverse of :func:`measured_to_npz`."""
-    return _shallow(Measured, from_npz(data))
+def surroundings_from_npz(data: bytes) -> tuple[Measured, ErForm]:
+    """Inverse of :func:`surroundings_to_npz`."""
+    arrays = from_npz(data)
+    image = {k.removeprefix("image."): v for k, v in arrays.items()}
+    return _shallow(Measured, image), _shallow(ErForm, {k.removeprefix("er."): v for k, v in arrays.items()})
 
 
 def mapping_to_npz(merged: Merged) -> bytes:

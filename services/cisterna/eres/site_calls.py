@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from cisterna.chunks import Box
 from cisterna.eres.distances import Distances, Pairs, least_pairs, measure_block, measure_regions
-from cisterna.eres.parts import from_npz, measured_from_npz, part_path, to_npz
+from cisterna.eres.er_form import ErForm
+from cisterna.eres.parts import from_npz, part_path, surroundings_from_npz, to_npz
 from cisterna.eres.profiles import Measured
 from cisterna.eres.requests import box_of, check_halo, same_box, voxel_size_of
 from cisterna.eres.rules import Rules
@@ -169,11 +170,12 @@ class SiteCalls:
         return self._site_task(context, request.task, "eres-sites", read, compute, write)
 
     def _with_profiles(self, objects: pd.DataFrame, folder: str, blocks: int) -> pd.DataFrame:
-        """The objects of one class with what the image says of them, where it was asked."""
+        """The objects of one class with what the image and the ER say of them, where these were asked."""
         if not folder:
             return objects
-        parts = [self.decoded(part_path(folder, n), measured_from_npz) for n in range(blocks)]
-        return Measured.joined(parts).fill(objects)
+        parts = [self.decoded(part_path(folder, n), surroundings_from_npz) for n in range(blocks)]
+        seen = Measured.joined([p[0] for p in parts]).fill(objects)
+        return ErForm.joined([p[1] for p in parts]).fill(seen)
 
     def measured(self, folder: str, blocks: int) -> tuple[Distances, bool]:
         """Distances of all blocks joined, and whether they include a Golgi segmentation."""

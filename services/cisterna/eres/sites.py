@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 
 from cisterna.eres.clusters import cluster_size
 from cisterna.eres.distances import DECIMALS, Distances, Nearest, Pairs
+from cisterna.eres.er_form import form_of
 from cisterna.eres.rules import TOLERANCE_NM, Rules
 from cisterna.tables.volumes import LINKS, OBJECTS, SITE_CLASSES, SITES
 
@@ -369,7 +370,16 @@ def _site_rows(
     volume_nm: NDArray[np.float64],
 ) -> pd.DataFrame:
     near_edge = np.any((groups.low < reach_nm) | (groups.high > volume_nm - reach_nm), axis=1)
+    # The object nearest to the ER speaks for its site; of several, the first.
+    order = np.lexsort((np.arange(len(groups.of)), groups.frame["er_distance_nm"].to_numpy(np.float64), groups.of))
+    nearest = order[np.unique(groups.of[order], return_index=True)[1]]
+    thickness, curvature = (
+        groups.frame[c].to_numpy(np.float64)[nearest] for c in ("er_thickness_nm", "er_curvature_per_um")
+    )
     rows = {
+        "er_form": [form_of(t, c) for t, c in zip(thickness, curvature, strict=True)],
+        "er_thickness_nm": thickness,
+        "er_curvature_per_um": curvature,
         "site_id": np.arange(first_id, first_id + groups.n),
         "kind": [kind] * groups.n,
         "site_class": [str(c) for c in site_class],

@@ -100,7 +100,7 @@ class NumberObjectsRequest(_message.Message):
     def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., merged: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., split_parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., blocks: _Optional[int] = ..., numbered: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., voxel_size_nm: _Optional[_Iterable[float]] = ..., class_name: _Optional[str] = ..., volume_shape: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ProfileBlockRequest(_message.Message):
-    __slots__ = ("task", "labels", "image", "objects", "parts", "voxel_size_nm", "invert", "class_name")
+    __slots__ = ("task", "labels", "image", "objects", "parts", "voxel_size_nm", "invert", "class_name", "er_labels")
     TASK_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
@@ -109,6 +109,7 @@ class ProfileBlockRequest(_message.Message):
     VOXEL_SIZE_NM_FIELD_NUMBER: _ClassVar[int]
     INVERT_FIELD_NUMBER: _ClassVar[int]
     CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    ER_LABELS_FIELD_NUMBER: _ClassVar[int]
     task: _common_pb2.TaskRef
     labels: _common_pb2.ChunkRef
     image: _common_pb2.ChunkRef
@@ -117,7 +118,8 @@ class ProfileBlockRequest(_message.Message):
     voxel_size_nm: _containers.RepeatedScalarFieldContainer[float]
     invert: bool
     class_name: str
-    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., image: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., objects: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., voxel_size_nm: _Optional[_Iterable[float]] = ..., invert: _Optional[bool] = ..., class_name: _Optional[str] = ...) -> None: ...
+    er_labels: _common_pb2.ChunkRef
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., image: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., objects: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., parts: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., voxel_size_nm: _Optional[_Iterable[float]] = ..., invert: _Optional[bool] = ..., class_name: _Optional[str] = ..., er_labels: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ...) -> None: ...
 
 class MeasureBlockRequest(_message.Message):
     __slots__ = ("task", "vesicle_labels", "tubular_labels", "er_labels", "golgi_labels", "parts", "voxel_size_nm", "rules_json", "overlap_labels", "widened")
