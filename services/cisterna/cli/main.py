@@ -24,6 +24,7 @@ ROOMS = {
     "review": ("review",),
     "make": ("train", "models", "phantom"),
     "compare": ("compare",),
+    "view": ("view",),
 }
 """Which module of this room adds which commands: only the one that is asked for is imported."""
 

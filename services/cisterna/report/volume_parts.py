@@ -15,7 +15,7 @@ from cisterna.report.contact_sheet import SheetData, write_sheet
 from cisterna.report.contents import Entry
 from cisterna.report.images import site_class_planes, write_stack
 from cisterna.report.meshes import Numbering, Surface, TooManyFaces, surfaces, write_glb
-from cisterna.report.neuroglancer import opened_at, state_bytes, viewer_link, viewer_state
+from cisterna.report.neuroglancer import BASE_URL, opened_at, state_bytes, viewer_link, viewer_state
 from cisterna.report.palette import CCV, ER_OUTLINE, SITE_CLASSES
 from cisterna.report.site_layers import CLASS_NUMBERS, site_collections
 from cisterna.report.source import RunSource, Tell
@@ -206,12 +206,14 @@ def viewer_part(source: RunSource, choices: Choices, folder: Path, tell: Tell) -
         shown = opened_at(state, row, source.voxel_size)
     (folder / "neuroglancer.json").write_bytes(state_bytes(shown))
     where = f"at site {choices.at_site}" if choices.at_site is not None else "on the whole"
-    opens = f"Neuroglancer, once this folder is served (CORS, byte ranges) at {choices.base_url}"
+    served = "by `cisterna view`" if choices.base_url == BASE_URL else f"at {choices.base_url}"
+    opens = f"Neuroglancer, once this folder is served {served}"
     entries.append(Entry("neuroglancer.json", f"state of the viewer, opening {where}", opens))
     if len(sites):
         page = _site_links(state, sites.head(LINKED_SITES), source)
         (folder / "sites.html").write_text(page, encoding="utf-8")
-        entries.append(Entry("sites.html", "every site with a link that opens the viewer at it", "any browser"))
+        opens = f"any browser; the links work once this folder is served {served}"
+        entries.append(Entry("sites.html", "every site with a link that opens the viewer at it", opens))
     return entries, []
 
 
