@@ -81,7 +81,8 @@ def test_another_link_distance_computes_eres_only(stack: Stack, calm_cell: dict[
     assert done.returncode == 0, done.stderr
     assert calm_cell["run_id"] not in done.stdout
     fresh = {p.split("/stages/")[1].split("/")[0] for p in set(listing(stack)) - before if "/stages/" in p}
-    assert fresh == {"eres-measure", "eres-sites"}
+    again = ("measure", "regions", "region", "sites", "survey", "statistics")
+    assert fresh == {f"eres-{name}" for name in again}
 
 
 def test_a_lost_object_is_found_repaired_and_computed_again(stack: Stack, calm_movie: dict[str, Any]) -> None:
@@ -117,6 +118,21 @@ def test_an_export_holds_what_other_programs_read(stack: Stack, calm_cell: dict[
     labels = [p for p in (tmp_path / "out").rglob("*.tif") if "labels" in str(p) and "er" in p.stem]
     assert tifffile.imread(labels[0]).shape == (72, 72, 72)
     assert stack.cli("export", calm_cell["run_id"], tmp_path / "out").returncode == 2
+
+
+def test_a_run_is_reviewed(stack: Stack, calm_cell: dict[str, Any], tmp_path: Path) -> None:
+    run = calm_cell["run_id"]
+    before = {path: stack.store.get(path) for path in calm_cell["tables"].values()}
+    drawn = stack.cli("review", "sample", run, "--class", "all", "--n", 3, "--seed", 1, "--out", tmp_path / "out")
+    assert drawn.returncode == 0, drawn.stderr
+    sites = pd.read_csv(tmp_path / "out" / "decisions.csv", dtype=str)
+    sites.assign(vesicles=4, form="vesicle cluster").to_csv(tmp_path / "seen.csv", index=False)
+    done = stack.cli("review", "import", run, tmp_path / "seen.csv", "--reviewer", "Ada")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(stack.cli("review", "show", run, "--json").stdout)
+    assert shown["sites"] == len(sites)
+    assert {path: stack.store.get(path) for path in before} == before
+    assert b"candidates were reviewed by Ada" in stack.store.get(f"runs/{run}/report.html")
 
 
 def test_removing_a_run_keeps_what_others_use(stack: Stack, calm_cell: dict[str, Any], cell_folder: Path) -> None:

@@ -29,21 +29,24 @@ def squared_distance_nm2(mask: NDArray[np.bool_], voxel_size_nm: Sequence[float]
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
 def _along_x(mask, size, out):  # type: ignore[no-untyped-def]
     depth, height, width = mask.shape
+    square = np.empty(width + 1)
+    for n in range(width):
+        square[n] = (n * size) * (n * size)
     for z in range(depth):
         for y in range(height):
             last = -1
             for x in range(width):
-                if mask[z, y, x]:
-                    last = x
-                out[z, y, x] = np.inf if last < 0 else float(x - last)
-            last = -1
-            for x in range(width - 1, -1, -1):
-                if mask[z, y, x]:
-                    last = x
-                if last >= 0 and float(last - x) < out[z, y, x]:
-                    out[z, y, x] = float(last - x)
-                d = out[z, y, x] * size
-                out[z, y, x] = d * d
+                if not mask[z, y, x]:
+                    continue
+                # From the mask's voxel before to this one: the first half is nearer to that one, the rest to this.
+                middle = (last + x) // 2 if last >= 0 else -1
+                for k in range(last + 1, middle + 1):
+                    out[z, y, k] = square[k - last]
+                for k in range(middle + 1, x + 1):
+                    out[z, y, k] = square[x - k]
+                last = x
+            for k in range(last + 1, width):
+                out[z, y, k] = square[k - last] if last >= 0 else np.inf
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
