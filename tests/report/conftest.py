@@ -299,6 +299,12 @@ def movie():
     return make_movie()
 
 
+@pytest.fixture(autouse=True)
+def small_films(monkeypatch):
+    """Films in reports are a third as wide as for users: encoding is what takes time."""
+    monkeypatch.setattr("cisterna.report.movie_source.REPORT_PANEL_PX", 96)
+
+
 @pytest.fixture
 def store():
     return connect("memory://")
