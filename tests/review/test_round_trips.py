@@ -9,7 +9,7 @@ from cisterna.review.decisions import FORMS, Decision, Length
 from cisterna.review.sampling import Item, Sample
 from cisterna.review.sheet import COLUMNS, read_sheet, write_sheet, write_template
 from cisterna.review.skeleton import comment_of, read_comment, read_skeleton, write_skeleton
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 NOW = "2026-11-21T10:00:00Z"
@@ -72,21 +72,25 @@ def by_nml(found, **given_):
     return read_skeleton(write_skeleton(SAMPLE, found), lambda _: SAMPLE, **about)[0]
 
 
+@settings(max_examples=60)
 @given(st.lists(decisions(), min_size=1, max_size=5))
 def test_csv_is_exact(found):
     assert by_csv(found) == found
 
 
+@settings(max_examples=60)
 @given(st.lists(decisions(), min_size=1, max_size=5))
 def test_nml_is_exact(found):
     assert sorted(by_nml(found), key=repr) == sorted(found, key=repr)
 
 
+@settings(max_examples=60)
 @given(st.lists(decisions(), min_size=1, max_size=5))
 def test_one_after_the_other_is_exact(found):
     assert sorted(by_csv(by_nml(by_csv(found))), key=repr) == sorted(found, key=repr)
 
 
+@settings(max_examples=60)
 @given(decisions())
 def test_a_spreadsheet_may_write_it_again(decision):
     """Semicolons, byte-order mark and CRLF, as spreadsheets of half of Europe save CSV."""
@@ -97,6 +101,7 @@ def test_a_spreadsheet_may_write_it_again(decision):
     assert found == [decision]
 
 
+@settings(max_examples=60)
 @given(decisions())
 def test_any_text_survives_as_a_comment(decision):
     entry = read_comment(comment_of(decision))

@@ -76,6 +76,15 @@ def test_each_class_alike_and_shuffled_together(run):
     assert stats.chisquare([first[c] for c in SITE_CLASSES]).pvalue > 0.001
 
 
+def test_groups_that_extent_alone_excluded_can_be_looked_at(run):
+    sites = run.sites.copy()
+    sites.loc[[3, 9], "excluded_by"] = "extent"
+    sites.loc[[4], "excluded_by"] = "beside_extent"
+    assert {i.site_id for i in draw(sites, "extent_alone").items} == set(sites.loc[[3, 9], "site_id"])
+    with pytest.raises(ValueError, match="no site of class extent_alone"):
+        draw(run.sites, "extent_alone")
+
+
 @pytest.mark.parametrize(
     ("site_class", "n", "seed", "words"),
     [

@@ -34,7 +34,7 @@ def add_arguments(commands: Any, argv: list[str]) -> None:
         dest="site_class",
         required=True,
         metavar="C",
-        help="one of the six site classes, vesicular, tubular, all, or each: N of every class",
+        help="one of the six site classes, vesicular, tubular, extent_alone, all, or each: N of every class",
     )
     sample.add_argument("--n", type=int, default=30, help="how many sites (30)")
     sample.add_argument(

@@ -85,7 +85,11 @@ _COUNT_CAPTION = (
 
 
 def _sample_words(s: SampleReview) -> str:
-    what = {"all": "of all classes", "each": "of every class, shuffled together"}.get(s.site_class)
+    what = {
+        "all": "of all classes",
+        "each": "of every class, shuffled together",
+        "extent_alone": "that extent alone made Golgi-like",
+    }.get(s.site_class)
     what = what or f"of class {LABELS.get(s.site_class, s.site_class)}"
     left = s.sites - s.judged
     blank = f"; {left} not judged" if left else ", all judged"

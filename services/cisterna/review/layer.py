@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from cisterna.review.decisions import Decision, confirms, from_document, is_exit_site
 from cisterna.review.sampling import Item, Sample, sample_from_document, sites_digest
@@ -21,6 +22,7 @@ from cisterna.tables.schema import Table
 from cisterna.tables.volumes import SITES
 
 NEEDED = ("site_id", "kind", "site_class", "cluster_size", *(f"centroid_{axis}_nm" for axis in "zyx"))
+USEFUL = ("excluded_by",)
 
 
 def review_folder(run_id: str) -> str:
@@ -62,7 +64,9 @@ def read_sites(store: ObjectStore, run_id: str) -> pd.DataFrame:
     try:
         path = store.get_json(f"runs/{run_id}/run.json").get("tables", {}).get(SITES.name)
         if path:
-            return pd.read_parquet(io.BytesIO(store.get(path)), columns=list(NEEDED))
+            table = pq.read_table(io.BytesIO(store.get(path)))
+            found: pd.DataFrame = table.select([n for n in (*NEEDED, *USEFUL) if n in table.column_names]).to_pandas()
+            return found
     except ObjectMissing as e:
         if e.path.endswith("run.json"):
             raise ValueError(f"no run {run_id} in {store.url}: `cisterna runs` lists them") from None

@@ -14,6 +14,8 @@ from cisterna.tables.volumes import SITE_CLASSES
 KINDS = ("vesicular", "tubular")
 EVERY = "all"
 EACH = "each"
+EXTENT_ALONE = "extent_alone"
+"""Groups that only their extent made Golgi-like: a fully detected exit site may be among them."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def draw_sample(
     run_id: str, sites: pd.DataFrame, site_class: str, n: int, seed: int, voxel_size_nm: tuple[float, float, float],
     created_utc: str, tool_version: str,
 ) -> Sample:  # fmt: skip
-    """`n` sites of a class (one of the six, `vesicular`, `tubular` or `all`), without replacement.
+    """`n` sites of a class (one of the six, `vesicular`, `tubular`, `extent_alone` or `all`), without replacement.
 
     `each` takes `n` of every class and shuffles them together: the reviewer of a rare class is blind too. Where there
     are fewer than `n`, all of them. Raises ValueError for an unknown class, n < 1 or no site of that class.
@@ -93,13 +95,18 @@ def draw_sample(
         eligible = sites[sites["kind"] == site_class]
     elif site_class in (EVERY, EACH):
         eligible = sites
+    elif site_class == EXTENT_ALONE and "excluded_by" in sites:
+        eligible = sites[sites["excluded_by"] == "extent"]
     else:
-        raise ValueError(f"--class {site_class!r} is none of: {', '.join((*SITE_CLASSES, *KINDS, EVERY, EACH))}")
+        raise ValueError(
+            f"--class {site_class!r} is none of: {', '.join((*SITE_CLASSES, *KINDS, EVERY, EACH, EXTENT_ALONE))}"
+        )
     if not len(eligible):
         there = ", ".join(f"{k} ({v})" for k, v in sites["site_class"].value_counts().items()) or "none at all"
         raise ValueError(f"run {run_id} has no site of class {site_class}; it has {there}")
     digest = sites_digest(sites)
-    rows = {int(row["site_id"]): row for row in eligible.to_dict("records")}
+    columns = ["site_id", "site_class", *(f"centroid_{axis}_nm" for axis in "zyx")]
+    rows = {int(row["site_id"]): row for row in eligible[columns].to_dict("records")}
     strata = [[i for i in rows if rows[i]["site_class"] == name] for name in dict.fromkeys(eligible["site_class"])]
     taken = [i for ids in (strata if site_class == EACH else [list(rows)]) for i in ranked(run_id, seed, ids)[:n]]
     chosen = ranked(run_id, seed, taken)
