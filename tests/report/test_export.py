@@ -190,6 +190,16 @@ def test_a_movie_leaves_with_its_film_and_one_graph_a_frame(store, short, make, 
     assert figures == [f"frame_{n:05d}_{by}.pdf" for n in range(3) for by in ("component", "degree")]
 
 
+def test_the_viewer_opens_a_movie_from_the_export(store, short, make, tmp_path):
+    export_run(store, make.put_movie_run(store, short), tmp_path, ["viewer"])
+    state = json.loads((tmp_path / "neuroglancer.json").read_text())
+    assert [layer["name"] for layer in state["layers"]] == ["raw", "ernet/classes"]
+    for layer in state["layers"]:
+        assert (tmp_path / layer["source"].removeprefix("zarr3://http://BASE_URL/") / "zarr.json").exists()
+    assert list(state["dimensions"]) == ["x", "y", "t"]
+    assert not (tmp_path / "annotations").exists()
+
+
 def test_parallel_tubules_and_loops_survive(movie):
     nodes = movie.nodes[movie.nodes["frame"] == 0].head(2)
     a, b = (int(n) for n in nodes["node_id"])

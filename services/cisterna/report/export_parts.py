@@ -154,7 +154,7 @@ def _film(source: RunSource, choices: Choices, folder: Path, tell: Tell) -> Writ
     frames = film_frames(source.store, raw, classes, nodes, edges, screen.panel, range(count))
     film = write_film(folder / "film.mp4", screen, frames, count, tell=tell)
     what = f"raw, classes and network, all {count} frames at {film.frames_per_second:g} a second (VP9)"
-    return [Entry("film.mp4", what, "any browser, VLC, mpv, PowerPoint on Windows 11")], []
+    return [Entry("film.mp4", what, "any browser, VLC, mpv")], []
 
 
 PARTS: dict[str, Part] = {

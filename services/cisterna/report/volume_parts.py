@@ -128,7 +128,7 @@ def meshes_part(source: RunSource, choices: Choices, folder: Path, tell: Tell) -
         voxel = " × ".join(f"{v:g}" for v in level.scale)
         write_glb(folder / "meshes" / f"{stem}.glb", found, {**facts, "voxel_size_nm": voxel})
         what = f"{', '.join(s.name for s in found)}; 1 unit is 1 µm, cut at {voxel} nm"
-        entries.append(Entry(f"meshes/{stem}.glb", what, "Blender, three.js viewers, PowerPoint, Windows 3D Viewer"))
+        entries.append(Entry(f"meshes/{stem}.glb", what, "Blender, PowerPoint (as a 3D model), three.js viewers"))
     if choices.at_site is not None:
         entries.append(_site_mesh(source, choices.at_site, folder, facts))
     return entries, []
