@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -141,7 +142,10 @@ def from_npz(data: bytes) -> FrameTables:
 
 
 def _arrays(table: Table, rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """All columns of one type as one array (rows, columns), texts and lists each as their own."""
     arrays: dict[str, np.ndarray] = {}
+    for dtype, names in _plain_columns(table).items():
+        arrays[dtype] = np.stack([rows[n].to_numpy(np.dtype(dtype)) for n in names], axis=1)
     for column in table.columns:
         values = rows[column.name]
         if column.dtype.startswith("list"):
@@ -151,20 +155,27 @@ def _arrays(table: Table, rows: pd.DataFrame) -> dict[str, np.ndarray]:
             arrays[f"{column.name}.lengths"] = np.array([len(v) for v in lists], np.int64)
         elif column.dtype == "string":
             arrays[column.name] = np.array(values.tolist(), dtype="U")
-        else:
-            arrays[column.name] = values.to_numpy(np.dtype(column.dtype))
     return arrays
 
 
 def _rows(table: Table, archive: np.lib.npyio.NpzFile) -> pd.DataFrame:
     columns: dict[str, object] = {}
+    for dtype, names in _plain_columns(table).items():
+        columns |= dict(zip(names, archive[f"{table.name}.{dtype}"].T, strict=True))
     for column in table.columns:
-        values = archive[f"{table.name}.{column.name}"]
         if column.dtype.startswith("list"):
-            ends = np.cumsum(archive[f"{table.name}.{column.name}.lengths"])
-            columns[column.name] = np.split(values, ends[:-1]) if len(ends) else []
-        else:
-            columns[column.name] = values.tolist() if column.dtype == "string" else values
-    return table.frame(
-        pd.DataFrame({k: pd.Series(v, dtype=object if isinstance(v, list) else None) for k, v in columns.items()})
-    )
+            values = archive[f"{table.name}.{column.name}"]
+            ends = np.cumsum(archive[f"{table.name}.{column.name}.lengths"]).tolist()
+            lists = (values[a:b] for a, b in itertools.pairwise([0, *ends]))
+            columns[column.name] = pd.Series(np.fromiter(lists, object, len(ends)), dtype=object)
+        elif column.dtype == "string":
+            columns[column.name] = pd.Series(archive[f"{table.name}.{column.name}"].tolist(), dtype=object)
+    return table.frame(pd.DataFrame(columns))
+
+
+def _plain_columns(table: Table) -> dict[str, list[str]]:
+    plain: dict[str, list[str]] = {}
+    for column in table.columns:
+        if not column.dtype.startswith("list") and column.dtype != "string":
+            plain.setdefault(column.dtype, []).append(column.name)
+    return plain

@@ -152,11 +152,14 @@ def _value_at(values: NDArray[np.float32], y: float, x: float) -> float:
     """Linear interpolation; outside, the value at the edge."""
     y = min(max(y, 0.0), values.shape[0] - 1.001)
     x = min(max(x, 0.0), values.shape[1] - 1.001)
-    i, j = int(y), int(x)
-    v, u = y - i, x - j
-    above = (1 - u) * values[i, j] + u * values[i, j + 1]
-    below = (1 - u) * values[i + 1, j] + u * values[i + 1, j + 1]
-    return float((1 - v) * above + v * below)
+    # Unsigned: a signed index would be tested for counting from the end.
+    i, j = np.uint64(y), np.uint64(x)
+    below, beside = i + np.uint64(1), j + np.uint64(1)
+    v, u = np.float32(y - i), np.float32(x - j)
+    one = np.float32(1)
+    upper = (one - u) * values[i, j] + u * values[i, beside]
+    lower = (one - u) * values[below, j] + u * values[below, beside]
+    return float((one - v) * upper + v * lower)
 
 
 @compiled

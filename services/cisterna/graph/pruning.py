@@ -32,7 +32,7 @@ def prune(
     found = chains(pixels)
     size = np.array(shape, np.int64)
     for _ in range(_MAX_ROUNDS):
-        gone = _spur_pixels(
+        gone, again = _spur_pixels(
             found.node_of,
             found.nodes,
             found.ends,
@@ -51,6 +51,8 @@ def prune(
         pixels = without_pixels(pixels, gone)
         width, radius = width[keep], radius[keep]
         found = chains(pixels)
+        if not again:
+            break
     return pixels, width, radius, found
 
 
@@ -84,8 +86,8 @@ def _spur_pixels(
     radius: Floats,
     spacing: Floats,
     spur_widths: float,
-) -> Bools:
-    """Pixels that go in one round."""
+) -> tuple[Bools, bool]:
+    """Pixels that go in one round, and whether what is left may hold new free ends."""
     gone = np.zeros(len(coords), np.bool_)
     edges = len(ends)
     points = smoothed_points(pixels, start, ends, coords, node_means(node_of, nodes, coords))
@@ -126,14 +128,25 @@ def _spur_pixels(
         if not short[k]:
             long_edges[part] += 1
     if not some:
-        return gone
+        return gone, False
+    blobs = False
+    for part in range(nodes):
+        blobs |= _is_blob(part, long_edges, edges_of, nodes_of)
+    candidates = np.flatnonzero(short)
+    tips_at = np.zeros(nodes, np.int64)
+    for k in range(edges):
+        if (degree[ends[k, 0]] == 1) != (degree[ends[k, 1]] == 1):
+            tips_at[ends[k, 1] if degree[ends[k, 0]] == 1 else ends[k, 0]] += 1
+    again = False
     removed = np.zeros(nodes, np.int64)
-    for k in np.argsort(length, kind="mergesort"):
+    for k in candidates[np.argsort(length[candidates], kind="mergesort")]:
         part = root_of(parent, ends[k, 0])
         tip_a, tip_b = degree[ends[k, 0]] == 1, degree[ends[k, 1]] == 1
-        if not short[k] or tip_a == tip_b or _is_blob(part, long_edges, edges_of, nodes_of):
+        if tip_a == tip_b or _is_blob(part, long_edges, edges_of, nodes_of):
             continue
         base = ends[k, 1] if tip_a else ends[k, 0]
+        # A junction that keeps another free end may pass it on, longer, to the next round.
+        again |= tips_at[base] > 1
         if removed[base] >= degree[base] - 2:
             continue
         removed[base] += 1
@@ -141,6 +154,8 @@ def _spur_pixels(
         for i in range(start[k], start[k + 1]):
             if node_of[pixels[i]] < 0:
                 gone[pixels[i]] = True
+    if not blobs:
+        return gone, again
     widest = np.full(nodes, -1, np.int64)
     part_of = np.full(len(coords), -1, np.int64)
     for i in range(len(coords)):
@@ -158,7 +173,7 @@ def _spur_pixels(
     for part in range(nodes):
         if widest[part] >= 0:
             gone[widest[part]] = False
-    return gone
+    return gone, again
 
 
 @compiled

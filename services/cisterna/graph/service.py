@@ -11,8 +11,9 @@ import numpy as np
 
 from cisterna.chunks import Box
 from cisterna.graph.dynamics import Dynamics, measure_dynamics
-from cisterna.graph.frames import FrameTables, from_npz, join, to_npz, trace_frame
+from cisterna.graph.frames import FrameTables, from_npz, join, to_npz
 from cisterna.graph.parameters import FigureParameters, TracingParameters, TrackingParameters
+from cisterna.graph.side_by_side import SideBySide
 from cisterna.graph.static_scene import StaticScene, static_scene
 from cisterna.graph.three_way import with_traced_null
 from cisterna.graph.tracing import pixel_spacing
@@ -51,6 +52,7 @@ def part_path(parts: str, block: int) -> str:
 class GraphService(graph_pb2_grpc.GraphServiceServicer):
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
+        self._frames = SideBySide(worker.threads)
 
     def TraceFrames(self, request: graph_pb2.TraceFramesRequest, context: grpc.ServicerContext) -> Any:
         store = self.worker.store
@@ -78,23 +80,19 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
             data: tuple[TracingParameters, FigureParameters, list[np.ndarray], np.ndarray | None],
         ) -> FrameTables:
             parameters, wanted, (classes, confidence, raw), cells = data
-            spacing = list(request.pixel_size_um)
-            return join(
-                [
-                    trace_frame(
-                        classes[t],
-                        confidence[t],
-                        raw[t],
-                        box.offset[0] + t,
-                        spacing,
-                        request.frame_interval_s,
-                        parameters,
-                        wanted,
-                        cells[min(t, len(cells) - 1)] if cells is not None else None,
-                    )[1]
-                    for t in range(box.shape[0])
-                ]
-            )
+            about = list(request.pixel_size_um), request.frame_interval_s, parameters, wanted
+            calls = [
+                (
+                    classes[t],
+                    confidence[t],
+                    raw[t],
+                    box.offset[0] + t,
+                    *about,
+                    cells[min(t, len(cells) - 1)] if cells is not None else None,
+                )
+                for t in range(box.shape[0])
+            ]
+            return join(self._frames.traced(calls))
 
         def write(tables: FrameTables) -> tuple[list[Written], Figures]:
             path = part_path(request.parts.path, request.task.block_index)

@@ -134,7 +134,11 @@ def _fill_holes(values: NDArray[np.uint8], first: Ints, steps: Ints, least: int)
     """Grows each hole from a first pixel until it is whole or too large."""
     hole = np.empty(min(least, 1 << 16), np.int64)
     for p in first:
-        if values[p]:
+        # A row of as many pixels is no hole: most places end here.
+        row = 0
+        while row < least and values[p + row] == 0:
+            row += 1
+        if row == 0 or row == least or values[p + row] == _BORDER:
             continue
         hole[0] = p
         values[p] = 1
