@@ -113,7 +113,7 @@ def test_hedges_turns_its_sign_with_the_order(rng):
 
 def test_the_interval_of_g_holds_the_truth(rng):
     """δ = 1 with 4 experiments a condition: 95 % of the intervals (of δ, before Hedges' factor) hold it."""
-    hits, studies = 0, 400
+    hits, studies = 0, 300
     for _ in range(studies):
         found = hedges(rng.normal(0, 1, 4), rng.normal(1, 1, 4))
         hits += found.low <= correction(6) * 1.0 <= found.high

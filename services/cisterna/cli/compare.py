@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from cisterna.compare.build import Comparison
 
 
+PIPED_WIDTH = 180
+
+
 def add_arguments(commands: Any, argv: list[str]) -> None:
     p = commands.add_parser("compare", help="compare conditions over many runs: effect sizes, tests, figures, a page")
     p.add_argument(
@@ -75,7 +78,9 @@ def _print(comparison: Comparison) -> None:
             _interval(r["hedges_g"], r["hedges_g_low"], r["hedges_g_high"]), _short(r["p"]), _short(r["p_holm"]),
             f"{r['experiments_a']} v {r['experiments_b']}", f"{r['cells_a']} v {r['cells_b']}",
         )  # fmt: skip
-    Console().print(table)
+    console = Console()
+    # A pipe tells no width, and eighty columns would cut every figure short.
+    (console if console.is_terminal else Console(width=PIPED_WIDTH)).print(table)
     for note in sorted({r["note"] for r in comparison.effects.to_dict("records") if r["note"]}):
         print(f"note: {note}")
 

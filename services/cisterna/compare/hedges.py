@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from cisterna.compare.tests import LEVEL
 
@@ -74,7 +74,7 @@ def noncentrality(t: float, df: int, level: float = LEVEL) -> tuple[float, float
 
     def at(share: float) -> float:
         def miss(nc: float) -> float:
-            value = stats.nct.cdf(t, df, nc)
+            value = special.nctdtr(df, nc, t)
             return float(value if math.isfinite(value) else float(t > nc)) - share
 
         reach = 4.0 + abs(t)

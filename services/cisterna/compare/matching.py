@@ -66,7 +66,7 @@ def match_snr(runs: pd.DataFrame, conditions: Sequence[str], store_url: str = ""
     return Match(
         snr, False, target, commands,
         f"{differ} What differs between them may be brightness alone: bring the {len(commands)} brighter runs to an "
-        f"SNR of {target:g} with the commands below, and put the new runs in their place.{by}",
+        f"SNR of {target:g} with the commands listed, and put the new runs in their place.{by}",
     )  # fmt: skip
 
 
