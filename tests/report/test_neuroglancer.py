@@ -1,10 +1,11 @@
 """The viewer state: sources that exist, dimensions in metres, sites where the voxels are."""
 
 import json
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from cisterna.report.neuroglancer import BASE_URL, build_viewer_state
+from cisterna.report.neuroglancer import BASE_URL, build_viewer_state, opened_at, viewer_link
 
 
 def state_of(store, run_id, **options):
@@ -51,7 +52,8 @@ def test_sites_stand_in_the_objects_they_come_from(store, volume, make):
 
 def test_a_movie_is_shown_in_seconds_and_micrometres(store, movie, make):
     state = state_of(store, make.put_movie_run(store, movie))
-    assert state["dimensions"] == {"x": [1e-7, "m"], "y": [1e-7, "m"], "t": [1.5, "s"]}
+    assert list(state["dimensions"].items()) == [("x", [1e-7, "m"]), ("y", [1e-7, "m"]), ("t", [1.5, "s"])]
+    assert state["position"] == [47.5, 47.5, 5.5]
     classes = next(layer for layer in state["layers"] if layer["name"] == "ernet/classes")
     assert set(classes["segmentColors"]) == {"1", "2", "3"}
 
@@ -62,6 +64,20 @@ def test_images_that_were_never_written_are_left_out(store, volume, make):
     document["arrays"]["probability/er"] = "stages/none/x.ome.zarr"
     store.put_json(f"runs/{run_id}/run.json", document)
     assert "probability/er" not in [layer["name"] for layer in state_of(store, run_id)["layers"]]
+
+
+def test_a_state_opens_at_a_site(store, volume, make):
+    state = state_of(store, make.put_volume_run(store, volume))
+    row = volume.sites.to_dict("records")[4]
+    opened = opened_at(state, row, (8.0, 8.0, 8.0))
+    assert opened["position"] == pytest.approx([row[f"centroid_{a}_nm"] / 8 - 0.5 for a in "xyz"], abs=1e-3)
+    assert opened["layers"] == state["layers"]
+    assert opened["crossSectionScale"] < state["crossSectionScale"]
+    link = viewer_link(opened)
+    address, _, text = link.partition("#!")
+    assert address == "https://neuroglancer-demo.appspot.com/"
+    assert json.loads(unquote(text)) == opened
+    assert not set(text) & set('"<> {}')
 
 
 @pytest.mark.parametrize("voxel", [(5.24, 4.0, 4.0)])

@@ -115,7 +115,8 @@ def viewer_link(state: Mapping[str, Any], viewer: str = VIEWER) -> str:
 
 
 def state_bytes(state: Mapping[str, Any]) -> bytes:
-    return (json.dumps(state, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+    """JSON, keys as they are: the order of `dimensions` is the order of every position."""
+    return (json.dumps(state, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
 
 
 def _dimension(axis: str, scale: float, axes: str) -> list[Any]:
