@@ -119,13 +119,15 @@ def join(parts: Sequence[FrameTables]) -> FrameTables:
 
 
 def to_npz(tables: FrameTables) -> bytes:
-    """The tables as an npz archive without time stamps: the same rows are the same bytes."""
+    """The tables as an npz archive without time stamps: the same rows are the same bytes.
+
+    It is not compressed: curves are noise to a compressor, and take most of its time and of the space.
+    """
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for table in TABLES:
             for name, array in _arrays(table, getattr(tables, table.name)).items():
                 entry = zipfile.ZipInfo(f"{table.name}.{name}.npy", _EPOCH)
-                entry.compress_type = zipfile.ZIP_DEFLATED
                 data = io.BytesIO()
                 np.lib.format.write_array(data, np.ascontiguousarray(array), allow_pickle=False)
                 archive.writestr(entry, data.getvalue())

@@ -74,16 +74,18 @@ class Table:
         unknown = [str(n) for n in df.columns if n not in self.names]
         if missing or unknown:
             raise ValueError(f"table {self.name}: missing columns {missing}, unknown columns {unknown}")
-        typed = {}
+        typed: dict[str, Any] = {}
         for c in self.columns:
             values = df[c.name]
             if c.dtype.startswith("list"):
                 item = np.dtype(c.dtype[5:-1])
-                typed[c.name] = pd.Series([np.asarray(v, item) for v in values], dtype=object)
+                lists = (np.asarray(v, item) for v in values)
+                typed[c.name] = pd.Series(np.fromiter(lists, object, len(values)), dtype=object)
             elif c.dtype == "string":
                 typed[c.name] = pd.Series(list(values), dtype=object)
             else:
-                typed[c.name] = pd.Series(np.asarray(values).astype(c.dtype))
+                # An array, not a Series: aligning a hundred of those costs more than the rows of a frame.
+                typed[c.name] = np.asarray(values).astype(c.dtype)
         out = pd.DataFrame(typed, columns=self.names)
         out = out.sort_values(list(self.key), kind="stable", ignore_index=True)
         if out.duplicated(list(self.key)).any():
