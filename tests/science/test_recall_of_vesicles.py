@@ -18,7 +18,9 @@ def full(phantom):
     return classify_sites(phantom.vesicle_labels, phantom.tubular_labels, phantom.er_mask, phantom.voxel_size_nm)
 
 
-@pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize(
+    "keep", [0.1, pytest.param(0.5, marks=pytest.mark.long), pytest.param(0.9, marks=pytest.mark.long)]
+)
 def test_every_planted_site_stands_or_its_absence_is_explained(phantom, full, keep):
     rng = np.random.default_rng(int(100 * keep))
     vesicles = full.objects[full.objects["class"] == "copi"]

@@ -142,7 +142,8 @@ def _nearest(er: NDArray[np.bool_], centre: NDArray[np.float64], size: NDArray[n
     for reach_nm in (SEARCH_NM / 2, SEARCH_NM):
         reach = np.ceil(reach_nm / size).astype(int) + 1
         low, high = np.maximum(base - reach, 0), np.minimum(base + reach + 1, er.shape)
-        index = np.argwhere(er[tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))])
+        cut = er[tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))]
+        index = np.argwhere(cut) if cut.any() else np.zeros((0, 3), np.int64)
         if len(index):
             away = np.round((((index - (centre - low)) * size) ** 2).sum(axis=1), 6)
             best = int(np.argmin(away))
