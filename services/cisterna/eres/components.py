@@ -19,6 +19,9 @@ from cisterna.eres.sums import FORWARD, ObjectSums
 
 CONNECTIVITY = 26
 
+MANY_VOXELS = 1 << 21
+"""Size of an array from which on labels are numbered by compiled code."""
+
 LAST_ID = np.iinfo(np.uint32).max
 
 
@@ -65,7 +68,13 @@ def label_components(mask: NDArray[np.bool_]) -> NDArray[np.uint32]:
     labels = cc3d.connected_components(  # type: ignore[call-overload]
         np.ascontiguousarray(mask), connectivity=CONNECTIVITY, out_dtype=np.uint32
     )
-    return in_raster_order(labels)
+    if labels.size < MANY_VOXELS or not labels.flags.c_contiguous:
+        return in_raster_order(labels)
+    from cisterna.eres.adding import renumber  # numba compiles: not for a small array
+
+    renumber(labels, int(labels.max()))
+    numbered: NDArray[np.uint32] = labels
+    return numbered
 
 
 def in_raster_order(labels: NDArray[np.integer]) -> NDArray[np.uint32]:
@@ -180,15 +189,21 @@ class _Shell:
 
 
 def _shell(labels: NDArray[np.uint32], box: Box, shape: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    face = np.zeros(labels.shape, bool)
-    for axis in range(3):
-        ends = [slice(None)] * 3
-        for side in (0, -1):
-            ends[axis] = slice(side, None) if side else slice(0, 1)
-            face[tuple(ends)] = True
-    where = np.nonzero(face & (labels > 0))
-    z, y, x = (w.astype(np.int64) + o for w, o in zip(where, box.offset, strict=True))
-    return (z * shape[1] + y) * shape[2] + x, labels[where].astype(np.int64)
+    found, values = [], []
+    inner = [slice(None)] * 3
+    for axis, size in enumerate(labels.shape):
+        for at in sorted({0, size - 1}):
+            face = [*inner[:axis], slice(at, at + 1), *inner[axis + 1 :]]
+            cut = labels[tuple(face)]
+            where = np.nonzero(cut)
+            values.append(cut[where].astype(np.int64))
+            low = [(s.start or 0) + o for s, o in zip(face, box.offset, strict=True)]
+            z, y, x = (w.astype(np.int64) + o for w, o in zip(where, low, strict=True))
+            found.append((z * shape[1] + y) * shape[2] + x)
+        inner[axis] = slice(1, max(1, size - 1))  # no voxel twice: the faces of later axes leave out the edges
+    index = np.concatenate(found)
+    order = np.argsort(index)
+    return index[order], np.concatenate(values)[order]
 
 
 def _touching(

@@ -136,21 +136,13 @@ class ObjectSums:
         n = len(numbers)
         if not n:
             return cls.empty()
-        voxels = np.bincount(inverse, minlength=n).astype(np.int64)
-        z, y, x = where
-        raster = ((z + offset[0]) * shape[1] + (y + offset[1])) * shape[2] + (x + offset[2])
-        # Voxels come in raster order, so each label's first occurrence is its smallest index.
-        first, low, high = np.zeros(n, np.int64), np.zeros((n, 3), np.int64), np.zeros((n, 3), np.int64)
-        first[inverse[::-1]] = raster[::-1]
-        low[:], high[:] = np.iinfo(np.int64).max, -1
-        local, product = np.zeros((n, 3), np.int64), np.zeros((n, len(SECOND)), np.int64)
-        weights = [w.astype(np.float64) for w in where]
-        for axis in range(3):
-            np.minimum.at(low[:, axis], inverse, where[axis])
-            np.maximum.at(high[:, axis], inverse, where[axis])
-            local[:, axis] = _exact(inverse, weights[axis], n)
-        for i, (a, b) in enumerate(SECOND):
-            product[:, i] = _exact(inverse, weights[a] * weights[b], n)
+        if len(filled) >= MANY_VOXELS:
+            voxels, first, low, high, local, product, pairs = _added_at_once(padded, numbers, labels.shape)
+        else:
+            voxels, first, low, high, local, product = _added(where, inverse, n, labels.shape)
+            pairs = _pairs(padded, where, values, inverse, n)
+        z, y, x = np.unravel_index(first, labels.shape)
+        first = ((z + offset[0]) * shape[1] + (y + offset[1])) * shape[2] + (x + offset[2])
         at = np.asarray(offset, np.int64)
         moment = np.stack(
             [
@@ -175,7 +167,7 @@ class ObjectSums:
             voxels=voxels,
             position=local + at * voxels[:, None],
             moment=moment,
-            pairs=_pairs(padded, where, values, inverse, n),
+            pairs=pairs,
             low=low + at,
             high=high + at,
             probability=summed,
@@ -183,6 +175,38 @@ class ObjectSums:
             grey=grey,
             imaged=imaged,
         )
+
+
+def _added(
+    where: Sequence[NDArray[np.integer]], inverse: NDArray[np.intp], n: int, shape: tuple[int, ...]
+) -> tuple[NDArray[np.int64], ...]:
+    """Voxels, first raster index, low, high, sums of positions and of their products, in voxels of the slab."""
+    voxels = np.bincount(inverse, minlength=n).astype(np.int64)
+    # Voxels come in raster order, so each label's first occurrence is its smallest index.
+    first, low, high = np.zeros(n, np.int64), np.zeros((n, 3), np.int64), np.zeros((n, 3), np.int64)
+    first[inverse[::-1]] = np.ravel_multi_index(tuple(where), shape)[::-1]
+    low[:], high[:] = np.iinfo(np.int64).max, -1
+    local, product = np.zeros((n, 3), np.int64), np.zeros((n, len(SECOND)), np.int64)
+    weights = [w.astype(np.float64) for w in where]
+    for axis in range(3):
+        np.minimum.at(low[:, axis], inverse, where[axis])
+        np.maximum.at(high[:, axis], inverse, where[axis])
+        local[:, axis] = _exact(inverse, weights[axis], n)
+    for i, (a, b) in enumerate(SECOND):
+        product[:, i] = _exact(inverse, weights[a] * weights[b], n)
+    return voxels, first, low, high, local, product
+
+
+def _added_at_once(
+    padded: NDArray[np.integer], numbers: NDArray[np.int64], shape: tuple[int, ...]
+) -> tuple[NDArray[np.int64], ...]:
+    """The same, and the pairs of neighbours, from one pass of compiled code."""
+    from cisterna.eres.adding import add_voxels  # numba compiles: not for a few voxels
+
+    table = np.zeros(int(numbers[-1]) + 1, np.int64)
+    table[numbers] = np.arange(len(numbers))
+    sums, pairs = add_voxels(padded, table, len(numbers))
+    return sums[:, 0], sums[:, 1], sums[:, 2:5], sums[:, 5:8], sums[:, 8:11], sums[:, 11:17], pairs
 
 
 def _with_neighbours(labels: NDArray[np.integer], box: Box) -> NDArray[np.integer]:
@@ -234,6 +258,9 @@ def _pairs(
         out[:, i] = np.bincount(inverse[same], minlength=n)
     return out
 
+
+MANY_VOXELS = 100_000
+"""Voxels of objects in a slab from which on they are added by compiled code."""
 
 _SLAB_VOXELS = 1 << 22
 """Voxels that are added up at a time: bounds the memory of dense classes."""
