@@ -235,3 +235,60 @@ def test_a_hole_of_a_few_pixels_is_no_mesh_and_a_larger_one_is():
     dot[4, 4] = False
     assert kinds(trace_network(dot, 1.0)) == {"isolated": 1}
     assert kinds(trace_network(dot, 1.0, TracingParameters(min_hole_pixels=0))) == {"ring": 1}
+
+
+def turned(mask: np.ndarray) -> list[np.ndarray]:
+    """The mask in all eight orientations on the grid."""
+    return [np.rot90(m, k) for m in (mask, mask[:, ::-1]) for k in range(4)]
+
+
+BY_HAND = {
+    "bar": (draw([((20, 20), (60, 70))]), {"tip": 2}, 1),
+    "Y": (draw([((48, 48), (10, 48)), ((48, 48), (80, 20)), ((48, 48), (80, 78))]), {"junction": 1, "tip": 3}, 3),
+    "ring": (circle((48, 47), 25), {"ring": 1}, 1),
+    "two rings sharing a bar": (
+        draw([((20, 10), (20, 80)), ((60, 10), (60, 80)), *(((20, x), (60, x)) for x in (10, 45, 80))]),
+        {"junction": 2},
+        3,
+    ),
+    "theta": (circle((48, 48), 30) | draw([((48, 18), (48, 78))]), {"junction": 2}, 3),
+    "disc": (circle((40, 50), 0, 24), {"isolated": 1}, 0),
+    "dot": (draw([((30, 40), (30, 40))], 1), {"isolated": 1}, 0),
+    "empty": (np.zeros((64, 96), bool), {}, 0),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_a_shape_has_the_same_graph_in_every_orientation(name: str):
+    mask, expected, edges = BY_HAND[name]
+    for k, seen in enumerate(turned(mask)):
+        network = trace_network(seen, 0.1)
+        assert kinds(network) == expected, f"orientation {k}"
+        assert len(network.edges) == edges, f"orientation {k}"
+
+
+@pytest.mark.parametrize("width", [2, 3, 5, 7])
+@pytest.mark.parametrize("lean", [0, 9, 22])
+def test_a_tubule_leaves_through_each_border_alone(width: int, lean: int):
+    for seen in turned(draw([((48, 50), (-20, 50 + lean))], width)):
+        network = trace_network(seen, 1.0)
+        assert kinds(network) == {"border": 1, "tip": 1}
+        end = network.positions[network.kind == "border"][0]
+        assert min(*end, *(np.array(seen.shape) - 1 - end)) == 0
+
+
+def test_a_tubule_through_both_corners_has_two_border_ends():
+    for seen in turned(draw([((-10, -10), (110, 110))])):
+        assert kinds(trace_network(seen, 1.0)) == {"border": 2}
+
+
+def test_tubules_one_pixel_thin_have_the_same_graphs():
+    lattice = np.zeros((61, 61), bool)
+    lattice[10:51, 10:51:20] = True
+    lattice[10:51:20, 10:51] = True
+    network = trace_network(lattice, 1.0)
+    assert np.bincount(network.degree).tolist() == [0, 0, 0, 4, 1]
+    assert len(network.edges) == 8
+    line = np.zeros((9, 40), bool)
+    line[4, 5:35] = True
+    assert kinds(trace_network(line, 1.0)) == {"tip": 2}
