@@ -23,6 +23,12 @@ def sample(run, folder="out", seed=1, n=6, **more):
     return read_review(run.store, run.run_id).samples[-1]
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory, make):
+    """A run that every command of these refuses to write to."""
+    return make.put_run(open_store(f"file://{tmp_path_factory.mktemp('untouched')}"))
+
+
 def filled(path, rows):
     """The template with cells filled in, by item."""
     found = list(csv.DictReader(io.StringIO(path.read_text())))
@@ -183,13 +189,15 @@ def test_a_name_is_text_and_nothing_else(folder_run, tmp_path):
         (("export", "RUN", "--format", "csv"), "has no such decision to export"),
     ],
 )
-def test_refusals(folder_run, tmp_path, capsys, words, said):
+def test_refusals(untouched, tmp_path, capsys, monkeypatch, words, said):
+    monkeypatch.setenv("CISTERNA_STORE", untouched.store.url)
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "full").mkdir()
     (tmp_path / "full/a.txt").write_text("")
     (tmp_path / "full/a.csv").write_text("item,vesicles\n01,3\n")
     (tmp_path / "full/blank.csv").write_text("item,vesicles\n01,\n")
-    assert say(*(folder_run.run_id if w == "RUN" else w for w in words)) == 2
+    assert say(*(untouched.run_id if w == "RUN" else w for w in words)) == 2
     error = capsys.readouterr().err
     assert said in error
     assert len(error.strip().splitlines()) == 1
-    assert read_review(folder_run.store, folder_run.run_id).samples == ()
+    assert read_review(untouched.store, untouched.run_id).samples == ()

@@ -1,5 +1,6 @@
 """A real browser: look at a site, measure on voxels of 10 × 4 × 5 nm, judge, download, import, see the figure."""
 
+import contextlib
 import re
 import shutil
 
@@ -8,6 +9,7 @@ import pytest
 from cisterna.cli.main import main
 from cisterna.review.layer import read_review
 from cisterna.review.sheet import read_sheet
+from cisterna.store import open_store
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
@@ -24,22 +26,40 @@ def browser():
         found.close()
 
 
-@pytest.fixture
-def page(browser, folder_run, tmp_path):
-    rows = ("--class", "all", "--n", "4", "--seed", "3", "--edge-nm", "1000", "--out", "out")
-    assert main(["review", "sample", folder_run.run_id, *rows]) == 0
+SAMPLE = ("--class", "all", "--n", "4", "--seed", "3", "--edge-nm", "1000", "--out")
+
+
+@contextlib.contextmanager
+def opened(browser, path):
+    """The page in a window of its own; it must say nothing on the console and ask nobody for anything."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
-    opened = context.new_page()
+    page = context.new_page()
     said, asked = [], []
-    opened.on("console", lambda message: said.append(message.text))
-    opened.on("pageerror", lambda error: said.append(str(error)))
-    opened.on("request", lambda request: asked.append(request.url))
-    opened.goto((tmp_path / "out/review.html").as_uri())
-    opened.wait_for_selector("body[data-ready='01']")
-    yield opened
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(path.as_uri())
+    page.wait_for_selector("body[data-ready='01']")
+    yield page
     assert said == []
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
     context.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, make):
+    """The folder of a sample, for tests that hand nothing in."""
+    place = tmp_path_factory.mktemp("review")
+    url = f"file://{place}/store"
+    run = make.put_run(open_store(url))
+    assert main(["review", "sample", run.run_id, *SAMPLE, str(place / "out"), "--store", url]) == 0
+    return place / "out"
+
+
+@pytest.fixture
+def page(browser, folder):
+    with opened(browser, folder / "review.html") as found:
+        yield found
 
 
 def plane(page, name, channel="raw"):
@@ -128,8 +148,13 @@ def test_two_clicks_measure_nm_on_anisotropic_voxels(page):
     assert measured(page)[-1] == 0.0, "Escape forgot the first point"
 
 
-def test_from_the_page_to_the_figure(page, folder_run, tmp_path, capsys):
-    run = folder_run
+def test_from_the_page_to_the_figure(browser, folder_run, tmp_path, capsys):
+    assert main(["review", "sample", folder_run.run_id, *SAMPLE, "out"]) == 0
+    with opened(browser, tmp_path / "out/review.html") as page:
+        hand_in_and_look(page, folder_run, tmp_path, capsys)
+
+
+def hand_in_and_look(page, run, tmp_path, capsys):
     page.click("#save")
     assert "Write your name" in page.locator("#kept").inner_text()
     page.fill("#reviewer", 'Ada "A", Lab Ö')
@@ -182,7 +207,7 @@ def test_from_the_page_to_the_figure(page, folder_run, tmp_path, capsys):
     assert figure.evaluate("i => i.complete && i.naturalWidth > 300")
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_is_wider_than_the_window(page, width):
-    page.set_viewport_size({"width": width, "height": 900})
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+def test_nothing_is_wider_than_the_window(page):
+    for width in (390, 768, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
