@@ -18,6 +18,8 @@ from cisterna.report.document import RunDocument, read_document, run_path
 from cisterna.store import ObjectMissing, ObjectStore
 
 NEEDED = {"er-movie": ("frames",), "fibsem": ("objects", "sites")}
+READ_TOO = {"er-movie": ("cells", "dynamics", "floor", "tips"), "fibsem": ("densities", "chance")}
+"""Tables that are read where a run has them; nodes, edges and tracks stay where they are."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +126,7 @@ def _read(row: Row, document: RunDocument, manifest: Mapping[str, Any], get: Get
         raise ValueError(f"run {document.run_id} has recipe {document.recipe}: compare knows {', '.join(NEEDED)}")
     tables: dict[str, pd.DataFrame] = {}
     # Older and newer runs differ in columns: what is there is read, no schema is demanded.
-    for name in document.tables:
-        if name.startswith("merged/"):
-            continue
+    for name in (*NEEDED[document.recipe], *READ_TOO[document.recipe]):
         data = get(name)
         if data is None:
             continue
@@ -136,8 +136,7 @@ def _read(row: Row, document: RunDocument, manifest: Mapping[str, Any], get: Get
             raise ValueError(
                 f"table {name} of run {document.run_id} does not decode ({error}): `cisterna verify {document.run_id}`"
             ) from error
-        kept = [f.name for f in arrow.schema if not pa.types.is_list(f.type)]
-        tables[name] = arrow.select(kept).to_pandas()
+        tables[name] = arrow.to_pandas()
     missing = [t for t in NEEDED[document.recipe] if t not in tables]
     if missing:
         raise ValueError(
