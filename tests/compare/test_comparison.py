@@ -12,6 +12,7 @@ from cisterna.cli.main import main
 from cisterna.compare.aggregates import aggregate
 from cisterna.compare.build import as_json, compare_study, tables, write_comparison
 from cisterna.compare.networks import frame_counts, network_figures
+from cisterna.compare.page import _floor
 from cisterna.compare.runs import read_run_tables, read_runs
 from cisterna.compare.sites import NEAR_ER, site_figures
 from cisterna.compare.study import Row, read_study, study_of
@@ -325,3 +326,17 @@ def test_nobody_is_called_by_a_row_that_is_no_run(movies):
             dataclasses.replace(movies.study, rows=(*movies.study.rows, Row("er-movie-999", "control", "x", "y"))),
             movies.store,
         )
+
+
+def test_dynamics_stand_beside_their_floor(movies):
+    found = compare_study(movies.study, movies.store, ["junctions_ends_per_min"])
+    assert _floor(found) == []  # these runs have no static scene
+    runs = read_runs(movies.study.rows, movies.store)
+    still = [
+        dataclasses.replace(r, tables={**r.tables, "floor": r.tables["dynamics"].assign(ends_per_min=0.25)})
+        for r in runs
+    ]
+    (section,) = _floor(dataclasses.replace(found, data=aggregate(still)))
+    rows = section.grids[0].rows
+    assert [r[:2] for r in rows] == [("junctions lost", "control"), ("junctions lost", "knock-out")]
+    assert [r[3] for r in rows] == [0.25, 0.25]
