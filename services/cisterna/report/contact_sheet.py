@@ -116,7 +116,7 @@ def write_sheet(data: SheetData, folder: Path, per_class: int, tell: Callable[[f
         folder.mkdir(parents=True, exist_ok=True)
         picture = Image.fromarray(page)
         path = folder / f"page_{number:03d}.png"
-        picture.save(path, optimize=True, dpi=(DPI, DPI))
+        picture.save(path, compress_level=3, dpi=(DPI, DPI))
         picture.save(
             pdf, append=number > 1, resolution=DPI, quality=88, title=data.title, producer="Cisterna"
         )  # fmt: skip

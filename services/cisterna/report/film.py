@@ -18,7 +18,7 @@ from cisterna.report.movie_figures import edge_segments
 from cisterna.report.palette import DEGREES, NETWORK_CLASSES
 
 FRAMES_PER_SECOND = 10.0
-PANEL_PX = 640
+PANEL_PX = 512
 GAP_PX = 6
 SMALLEST_PANEL_PX = 16
 PAPER = (255, 255, 255)
