@@ -178,8 +178,8 @@ def test_metrics_by_name(movies):
     one = compare_study(movies.study, movies.store, metrics=["components", "tips_km_median_s"])
     assert [m.name for m in one.metrics] == ["components", "tips_km_median_s"]
     assert [m.unit for m in one.metrics] == ["count", "s"]
-    with pytest.raises(ValueError, match="no run has the metric 'beauty'"):
-        compare_study(movies.study, movies.store, metrics=["beauty"])
+    with pytest.raises(ValueError, match=r"no run has the metric 'assortativity': did you mean .*degree_assortativity"):
+        compare_study(movies.study, movies.store, metrics=["assortativity"])
 
 
 def test_the_reference_turns_the_sign(movies, networks):

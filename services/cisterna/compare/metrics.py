@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -110,11 +111,13 @@ def describe(room: str, name: str) -> Metric:
 def chosen(room: str, available: Iterable[str], defined: Iterable[str], asked: Iterable[str] = ()) -> list[str]:
     """Names to compare: those asked for among the `available`, else the defaults that are `defined` in some cell.
 
-    Raises ValueError naming a metric that no run has, and those there are.
+    Raises ValueError naming a metric that no run has, and those of like name.
     """
     there, asked = set(available), list(dict.fromkeys(asked))
     for name in asked:
         if name not in there:
-            raise ValueError(f"no run has the metric {name!r}: there are {', '.join(sorted(there))}")
+            near = difflib.get_close_matches(name, sorted(there), 3, 0.5)
+            hint = f"did you mean {', '.join(near)}? " if near else ""
+            raise ValueError(f"no run has the metric {name!r}: {hint}docs/compare.md tells which there are")
     defined = set(defined)
     return asked or [m.name for m in METRICS[room].values() if m.default and m.name in defined]
