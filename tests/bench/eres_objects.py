@@ -21,10 +21,10 @@ AXES = [f"centroid_{a}_nm" for a in "zyx"]
 
 def splitting() -> None:
     print(
-        "splitting: share of planted vesicles that are one object of their own (recall), and of objects that hold one"
+        "splitting: planted vesicles that are an object of their own, by gap; objects that hold one vesicle (precision)"
     )
     print(
-        "voxels nm       blur nm  planted  touching  objects  gap 0   gap 5   gap 10  alone   precision  ms/component"
+        "voxels nm       blur nm  planted  components  objects  0 nm    5 nm    10 nm   alone   precision  ms/component"
     )
     for size in ((5.24, 4.0, 4.0), (5.0, 5.0, 5.0), (8.0, 8.0, 8.0)):
         for blur in (3.0, 6.0, 9.0):
