@@ -224,6 +224,9 @@ def test_tables_that_nobody_knew_of_leave_too(store, small, make, tmp_path):
     assert (done.folder / "tables/later.parquet").read_bytes() == data
     assert pd.read_csv(done.folder / "tables/merged_other.csv")["way"].tolist()[0] == "0.5 1.5"
     assert json.loads((done.folder / "tables/counts.json").read_text()) == {"vesicular_mixed": 3}
+    columns = pd.read_csv(done.folder / "tables/columns.csv").set_index(["table", "column"])
+    assert columns.loc[("later", "way"), ["unit", "meaning"]].tolist() == ["nm", "way"]
+    assert columns.loc[("sites", "er_distance_nm"), "unit"] == "nm"
     assert done.absent == ()
 
 

@@ -17,7 +17,7 @@ from cisterna.report.movie_figures import network_figure
 from cisterna.report.movie_source import evenly, film_frames, film_screen
 from cisterna.report.network_files import write_graphs
 from cisterna.report.source import RunSource, Tell
-from cisterna.report.table_files import write_table
+from cisterna.report.table_files import columns_csv, file_stem, write_table
 from cisterna.report.volume_parts import (
     contact_sheet_part,
     meshes_part,
@@ -78,11 +78,16 @@ def _tables(source: RunSource, choices: Choices, folder: Path, tell: Tell) -> Wr
             absent.append(f"table {name}")
         for path in written or ():
             opens = {
-                ".parquet": "pandas, R (arrow), DuckDB; the schema names each column's unit and meaning",
+                ".parquet": "pandas, R (arrow), DuckDB",
                 ".csv": "Excel, R, Prism; edge paths are one cell of numbers",
             }.get(path.suffix, "any text editor")
             entries.append(Entry(path.relative_to(folder).as_posix(), f"table {name}", opens))
         tell("tables", done / len(names))
+    described = [n for n in names if f"tables/{file_stem(n)}.parquet" in {e.path for e in entries}]
+    if described:
+        (folder / "tables" / "columns.csv").write_text(columns_csv(source, described), encoding="utf-8")
+        what = "unit and meaning of every column of every table"
+        entries.insert(0, Entry("tables/columns.csv", what, "Excel, any text editor"))
     return entries, absent
 
 
@@ -91,7 +96,7 @@ def _arrays(source: RunSource, choices: Choices, folder: Path, tell: Tell) -> Wr
     for name in source.pyramids:
         path = f"arrays/{name}.ome.zarr"
         copy_image(source.store, source.run.arrays[name], folder / path, tell, name)
-        opens = "napari, Fiji (N5 plug-in), Neuroglancer, zarr and dask in Python"
+        opens = "napari, Neuroglancer, zarr and dask in Python"
         entries.append(Entry(path, f"{name}, OME-Zarr 0.5, all levels", opens))
     return entries, [name for name in source.run.arrays if name not in source.pyramids]
 

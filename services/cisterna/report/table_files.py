@@ -41,10 +41,12 @@ def to_csv(frame: pd.DataFrame) -> str:
     return str(plain.to_csv(index=False))
 
 
-def columns_with_units(data: bytes) -> list[tuple[str, str, str]]:
-    """(name, unit, meaning) of every column, as the Parquet file itself says; empty strings where it does not."""
-    found = []
-    for field in pq.read_schema(io.BytesIO(data)):
-        about = field.metadata or {}
-        found.append((field.name, about.get(b"unit", b"").decode(), about.get(b"text", b"").decode()))
-    return found
+def columns_csv(source: RunSource, names: list[str]) -> str:
+    """Every column of these tables with its unit and meaning, as the Parquet files themselves say."""
+    rows = []
+    for name in names:
+        for field in pq.read_schema(io.BytesIO(source.table_bytes(name) or b"")):
+            about = field.metadata or {}
+            unit, text = (about.get(key, b"").decode() for key in (b"unit", b"text"))
+            rows.append((file_stem(name), field.name, str(field.type), unit, text))
+    return str(pd.DataFrame(rows, columns=["table", "column", "type", "unit", "meaning"]).to_csv(index=False))

@@ -206,7 +206,7 @@ def viewer_part(source: RunSource, choices: Choices, folder: Path, tell: Tell) -
         shown = opened_at(state, row, source.voxel_size)
     (folder / "neuroglancer.json").write_bytes(state_bytes(shown))
     where = f"at site {choices.at_site}" if choices.at_site is not None else "on the whole"
-    served = "by `cisterna view`" if choices.base_url == BASE_URL else f"at {choices.base_url}"
+    served = "by: cisterna view FOLDER" if choices.base_url == BASE_URL else f"at {choices.base_url}"
     opens = f"Neuroglancer, once this folder is served {served}"
     entries.append(Entry("neuroglancer.json", f"state of the viewer, opening {where}", opens))
     if len(sites):
