@@ -20,7 +20,8 @@ from cisterna.graph.frames import FrameTables, trace_frame
 class SideBySide:
     """Calls of `trace_frame` on up to `processes` cores; with one, in the caller's own process.
 
-    The processes are started by the first call and kept. They end with their parent, also when it is killed.
+    The processes are started by the first call and kept, and threads may share them. They end with their parent, also
+    when it is killed.
     """
 
     def __init__(self, processes: int) -> None:
@@ -28,27 +29,36 @@ class SideBySide:
             raise ValueError(f"{processes} processes: give 1 or more")
         self.processes = processes
         self._pool: ProcessPoolExecutor | None = None
+        self._starting = threading.Lock()
 
     def traced(self, calls: Sequence[tuple[Any, ...]]) -> list[FrameTables]:
         """The tables of every call, in order. A call is the arguments of `trace_frame`, positional."""
-        if self.processes == 1 or len(calls) < 2:
+        if self.processes == 1:
             return [_tables(call) for call in calls]
-        if self._pool is None:
-            # Not forked: the caller may be a server with threads.
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.processes, mp_context=context, initializer=_end_with_parent)
+        pool = self._started()
         try:
-            return list(self._pool.map(_tables, calls))
+            return list(pool.map(_tables, calls))
         except BrokenProcessPool:
-            # One of them was killed: the frames come again from fresh ones, or the task fails and is tried again.
-            self.close()
-            raise
+            # One of them was killed, for memory say. Fresh ones try once more; what kills twice is its own fault.
+            with self._starting:
+                if self._pool is pool:
+                    self._pool = None
+            return list(self._started().map(_tables, calls))
+
+    def _started(self) -> ProcessPoolExecutor:
+        with self._starting:
+            if self._pool is None:
+                # Not forked: the caller may be a server with threads.
+                context = multiprocessing.get_context("spawn")
+                self._pool = ProcessPoolExecutor(self.processes, mp_context=context, initializer=_end_with_parent)
+            return self._pool
 
     def close(self) -> None:
         """Ends the processes."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
+        with self._starting:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _tables(call: tuple[Any, ...]) -> FrameTables:

@@ -78,7 +78,9 @@ class Worker:
         self.device = device
         self.threads = config.threads
         self.id = f"{socket.gethostname()}:{os.getpid()}:{int(time.time())}"
-        self.tasks = TaskRunner(config.service, store, self.id, device, config.max_in_flight, stop)
+        # The graph service hands frames to processes of its own, one a core; the others use their cores within a task.
+        computing = config.threads if config.service == "graph" else 1
+        self.tasks = TaskRunner(config.service, store, self.id, device, config.max_in_flight, stop, computing)
         self._models: dict[str, Model] = {}
         self._lock = threading.Lock()
 

@@ -29,7 +29,8 @@ class TaskRunner:
     """Runs tasks for the RPC threads of one worker process.
 
     ``max_in_flight`` tasks are admitted at a time (one reading, one computing, one writing keeps the device busy);
-    the next one is sent away with BUSY and a time to come back.
+    the next one is sent away with BUSY and a time to come back. ``computing`` of them compute at a time: one, where a
+    device is owned.
     """
 
     def __init__(
@@ -40,13 +41,14 @@ class TaskRunner:
         device: str,
         max_in_flight: int,
         on_device_lost: Callable[[], None],
+        computing: int = 1,
     ) -> None:
         self.service = service
         self.store = store
         self.worker = worker
         self.device = device
         self.draining = threading.Event()
-        self._device_thread = DeviceThread()
+        self._device_thread = DeviceThread(threads=computing)
         self._places = threading.BoundedSemaphore(max_in_flight)
         self._on_device_lost = on_device_lost
 
