@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from cisterna.eres.compiled import compiled
 
 
 def add_voxels(
@@ -24,8 +25,10 @@ def add_voxels(
     return sums, pairs
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
-def _add(padded, table, sums, pairs):  # type: ignore[no-untyped-def]
+@compiled
+def _add(
+    padded: NDArray[np.integer], table: NDArray[np.int64], sums: NDArray[np.int64], pairs: NDArray[np.int64]
+) -> None:
     depth, height, width = padded.shape[0] - 1, padded.shape[1] - 2, padded.shape[2] - 2
     for z in range(depth):
         for y in range(height):
@@ -63,8 +66,8 @@ def renumber(labels: NDArray[np.uint32], highest: int) -> None:
     _renumber(labels.reshape(-1), np.zeros(highest + 1, np.uint32))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
-def _renumber(flat, table):  # type: ignore[no-untyped-def]
+@compiled
+def _renumber(flat: NDArray[np.uint32], table: NDArray[np.uint32]) -> None:
     found = np.uint32(0)
     for i in range(len(flat)):
         label = flat[i]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from cisterna.eres.compiled import compiled
 
 
 def squared_distance_nm2(mask: NDArray[np.bool_], voxel_size_nm: Sequence[float]) -> NDArray[np.float64]:
@@ -26,8 +27,8 @@ def squared_distance_nm2(mask: NDArray[np.bool_], voxel_size_nm: Sequence[float]
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
-def _along_x(mask, size, out):  # type: ignore[no-untyped-def]
+@compiled
+def _along_x(mask: NDArray[np.bool_], size: float, out: NDArray[np.float64]) -> None:
     depth, height, width = mask.shape
     square = np.empty(width + 1)
     for n in range(width):
@@ -49,8 +50,8 @@ def _along_x(mask, size, out):  # type: ignore[no-untyped-def]
                 out[z, y, k] = square[k - last] if last >= 0 else np.inf
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
-def _along_y(field, size):  # type: ignore[no-untyped-def]
+@compiled
+def _along_y(field: NDArray[np.float64], size: float) -> None:
     depth, height, width = field.shape
     line, apex, begin = np.empty(height), np.empty(height, np.int64), np.empty(height + 1)
     for z in range(depth):
@@ -66,8 +67,8 @@ def _along_y(field, size):  # type: ignore[no-untyped-def]
                     field[z, y, x] = line[apex[k]] + d * d
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
-def _along_z(field, size):  # type: ignore[no-untyped-def]
+@compiled
+def _along_z(field: NDArray[np.float64], size: float) -> None:
     depth, height, width = field.shape
     line, apex, begin = np.empty(depth), np.empty(depth, np.int64), np.empty(depth + 1)
     for y in range(height):
@@ -83,8 +84,8 @@ def _along_z(field, size):  # type: ignore[no-untyped-def]
                     field[z, y, x] = line[apex[k]] + d * d
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
-def _envelope(line, size, apex, begin):  # type: ignore[no-untyped-def]
+@compiled
+def _envelope(line: NDArray[np.float64], size: float, apex: NDArray[np.int64], begin: NDArray[np.float64]) -> bool:
     """Lower envelope of the parabolas that stand on a line; False where the line is empty."""
     k = -1
     square = size * size
