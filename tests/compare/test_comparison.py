@@ -256,6 +256,9 @@ def test_one_volume_a_condition_has_ratios_of_counts(volumes, tmp_path):
     shares = effect(found, "vesicular_mixed_share")  # a share has no exposure to count over
     assert np.isnan(shares["ratio_low"])
     write_comparison(found, tmp_path / "out")
+    assert not (tmp_path / "out/figures/effects.png").exists()  # there is no g to draw
+    assert "2 cells, 1 experiment." in (tmp_path / "out/compare.html").read_text()
+    assert "No mixed model on cells: a condition has fewer than 3" in (tmp_path / "out/compare.html").read_text()
     assert "the error of counting alone" in (tmp_path / "out/compare.html").read_text()
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -97,7 +98,8 @@ def drawn(comparison: Comparison) -> dict[str, Figure]:
     """All figures by file name, without ending."""
     c = comparison
     conditions, found = c.study.conditions, {}
-    found["effects"] = figures.forest(c.effects, c.metrics, conditions)
+    if np.isfinite(c.effects["hedges_g"]).any():
+        found["effects"] = figures.forest(c.effects, c.metrics, conditions)
     if c.room == MOVIES and {ASSEMBLY, ASSORTATIVITY} <= set(c.data.cells["metric"]):
         found["phenotypes"] = figures.phenotype_figure(c.data, conditions)
     if c.match is not None:

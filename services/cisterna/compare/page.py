@@ -29,7 +29,8 @@ def render_comparison(c: Comparison, pictures: Mapping[str, Picture]) -> str:
     cells = c.data.cells.groupby(["condition", "experiment", "cell"]).ngroups
     experiments = len({r.experiment for r in c.study.rows})
     lead = (
-        f"{' v '.join(conditions)}: {len(c.data.runs)} runs, {cells} cells, {experiments} experiments. "
+        f"{' v '.join(conditions)}: {_many(len(c.data.runs), 'run')}, {_many(cells, 'cell')}, "
+        f"{_many(experiments, 'experiment')}. "
         f"The experiment is the unit; cells are nested in it."
     )
     page = Page(
@@ -50,6 +51,10 @@ def render_comparison(c: Comparison, pictures: Mapping[str, Picture]) -> str:
 
 def _with_words(picture: Picture, alt: str, caption: str = "") -> Picture:
     return replace(picture, alt=alt, caption=caption)
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _keys(c: Comparison) -> list[Swatch]:
@@ -82,7 +87,8 @@ def _summary(c: Comparison, pictures: Mapping[str, Picture]) -> Section:
         "Hedges' g with 95 % intervals. Open dots stand on the cells of one experiment a condition: they describe "
         "those dishes only. Intervals that leave the picture are in the table."
     )
-    return Section("What differs", text=text, tiles=tiles, pictures=[_with_words(pictures["effects"], words, caption)])
+    shown = [_with_words(pictures["effects"], words, caption)] if "effects" in pictures else []
+    return Section("What differs", text=text, tiles=tiles, pictures=shown)
 
 
 def _phenotypes(c: Comparison, pictures: Mapping[str, Picture]) -> list[Section]:
@@ -190,6 +196,9 @@ def _mixed(c: Comparison) -> Section:
         "“Share between” is the share of the cells' variance that lies between dishes: what a test on cells would "
         "wrongly take for many replicates."
     )
+    if not np.isfinite(c.effects["mixed_p"]).any():
+        why = ", ".join(dict.fromkeys(c.effects["mixed_note"]))
+        return Section("Mixed model", text=[f"No mixed model on cells: {why}."])
     return Section("Mixed model", text=[text], grids=[Grid("Mixed model", header, rows, wide=True)])
 
 
