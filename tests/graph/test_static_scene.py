@@ -1,5 +1,8 @@
 """The static scene repeats what a frame is: brightness, blur, noise and its correlation; and it survives odd frames."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from cisterna.graph.static_scene import correlated_noise, neighbour_correlation, static_scene
@@ -94,3 +97,17 @@ def test_odd_frames_give_a_scene(kind):
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match="one frame and its classes"):
         static_scene(np.zeros((4, 4)), np.zeros((4, 5), np.uint8))
+
+
+def test_a_wide_field_frame_is_repeated():
+    folder = os.environ.get("CISTERNA_TEST_DATA")
+    if not folder:
+        pytest.skip("CISTERNA_TEST_DATA names no folder of real images")
+    tifffile = pytest.importorskip("tifffile")
+    where = Path(folder) / "er_cos7_widefield"
+    raw, mask = (tifffile.imread(where / f"stack1_f000_{name}.tif")[300:700, 400:800] for name in ("raw", "mask"))
+    scene = static_scene(raw, np.where(mask > 0, 2, 0).astype(np.uint8))
+    drawn = scene.frame(0)
+    assert drawn.dtype == raw.dtype
+    assert np.corrcoef(drawn.ravel(), raw.ravel())[0, 1] > 0.9
+    assert 0 < scene.noise_sigma < raw.std()
