@@ -60,7 +60,9 @@ def trace_frame(
     wanted = wanted or FigureParameters()
     if cells is not None and cells.shape != classes.shape:
         raise ValueError(f"the cell labels are {cells.shape}, the frame is {classes.shape}: they must agree")
-    traced = np.isin(classes, [CLASS_INDEX[c] for c in parameters.classes])
+    traced = np.zeros(classes.shape, bool)
+    for name in parameters.classes:
+        traced |= classes == CLASS_INDEX[name]
     network = trace_network(traced, pixel_size_um, parameters)
     snr = signal_to_noise(raw, classes > 0)
     measured = measure(network, classes, confidence, parameters.classes)

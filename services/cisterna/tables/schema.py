@@ -87,6 +87,8 @@ class Table:
                 # An array, not a Series: aligning a hundred of those costs more than the rows of a frame.
                 typed[c.name] = np.asarray(values).astype(c.dtype)
         out = pd.DataFrame(typed, columns=self.names)
+        if len(out) < 2:
+            return out
         out = out.sort_values(list(self.key), kind="stable", ignore_index=True)
         if out.duplicated(list(self.key)).any():
             twice = out.loc[out.duplicated(list(self.key)), list(self.key)].iloc[0].to_dict()
