@@ -19,6 +19,10 @@ BRIGHTNESS_PX = 4.0
 BLURS_PX = (0.0, 0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0)
 DETAIL_PX, DETAIL_WINDOW_PX = 1.0, 3.5
 LARGEST_CORRELATION = 0.95
+FINE_PX = 3.0
+"""Noise is what a Gaussian of this width leaves: uneven background and bright parts that were missed are none."""
+FINE_NOISE = 0.987
+"""White noise keeps this share of its standard deviation: √(1 - 2 / (2π s²) + 1 / (4π s²)) for s = 3."""
 BACKGROUND, FINE_DETAIL = "background", "fine_detail"
 
 
@@ -81,16 +85,19 @@ def static_scene(raw: np.ndarray, classes: np.ndarray) -> StaticScene:
     far = frame[empty]
     level = float(np.median(far)) if len(far) else float(np.min(frame[known], initial=np.inf)) if known.any() else 0.0
     frame = np.where(known, frame, level)
+    fine = frame - ndimage.gaussian_filter(frame, FINE_PX)
+    sigma, source = fine_detail_sigma(frame), FINE_DETAIL
     if len(far) >= LEAST_PIXELS and not is_clipped(far):
-        level, sigma, source = float(far.mean()), float(far.std()), BACKGROUND
-    else:
-        sigma, source = fine_detail_sigma(frame), FINE_DETAIL
+        quiet = _spread(fine[empty]) / FINE_NOISE
+        # A background without noise beside noisy detail is clipped or saturated too.
+        if quiet >= 0.5 * sigma:
+            sigma, source = quiet, BACKGROUND
     signal = frame - level
     body = _brightness(signal, classes)
     clean, blur, explained = _best_blur(signal, body)
     rest = signal - clean
-    correlation = neighbour_correlation(rest, empty) if source == BACKGROUND else 0.0
-    clean = clean + unexplained_structure(rest, empty if source == BACKGROUND else None, sigma)
+    correlation = neighbour_correlation(fine, empty) if source == BACKGROUND else 0.0
+    clean = clean + unexplained_structure(rest, fine if source == BACKGROUND else None, empty, sigma)
     return StaticScene(
         clean=clean + level,
         dtype=raw.dtype,
@@ -104,17 +111,25 @@ def static_scene(raw: np.ndarray, classes: np.ndarray) -> StaticScene:
     )
 
 
-def unexplained_structure(rest: np.ndarray, empty: np.ndarray | None, sigma: float) -> np.ndarray:
+def unexplained_structure(rest: np.ndarray, fine: np.ndarray | None, empty: np.ndarray, sigma: float) -> np.ndarray:
     """What the classes leave of the frame beyond noise: dim tubules that were missed, uneven brightness.
 
     The rest under a Gaussian of 1 px, scaled by the share of its local power that noise does not explain (Wiener). The
-    power of smoothed noise is taken from the background (`empty`), else from `sigma` as if noise were white.
+    power of smoothed noise is that of the `fine` frame's background, else that of white noise of `sigma`.
     """
     smooth = ndimage.gaussian_filter(rest, DETAIL_PX)
-    noise = float((smooth[empty] ** 2).mean()) if empty is not None else sigma**2 / (4 * math.pi * DETAIL_PX**2)
+    if fine is not None:
+        noise = _spread(ndimage.gaussian_filter(fine, DETAIL_PX)[empty]) ** 2
+    else:
+        noise = sigma**2 / (4 * math.pi * DETAIL_PX**2)
     power = ndimage.gaussian_filter(smooth**2, DETAIL_WINDOW_PX)
     gain = np.clip(1 - noise / np.where(power > 0, power, 1), 0, 1)
     return np.asarray(np.where(power > 0, gain * smooth, 0.0))
+
+
+def _spread(values: np.ndarray) -> float:
+    """Standard deviation by the median of absolute values, which a few missed tubules do not move."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values)))) or float(values.std())
 
 
 def fine_detail_sigma(frame: np.ndarray) -> float:
