@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import Normalize, to_rgb
+from matplotlib.colors import Normalize, to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from cisterna.report.canvas import (
@@ -270,7 +270,9 @@ def phenotype_figure(frames: pd.DataFrame) -> Figure:
         drawn = colours
         reach = max(reach, float(np.abs(assortativity[known]).max()) * 1.15)
         for chosen, hollow in ((known & ~noisy, False), (known & noisy, True)):
-            ink = colours.to_rgba(time[chosen])
+            if not chosen.any():
+                continue
+            ink = [to_hex(shade) for shade in colours.to_rgba(time[chosen])]
             axes.scatter(
                 share[chosen],
                 assortativity[chosen],
