@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cisterna.chunks import BlockGrid, Box
 from cisterna.eres.components import LabelledBlock, Merged, label_block, merge_blocks
 from cisterna.eres.distances import Distances, least_pairs, measure_block, measure_regions
-from cisterna.eres.er_form import ErForm, measure_er_form
+from cisterna.eres.er_form import ErForm, centred_in, measure_er_form
 from cisterna.eres.er_form import halo_voxels as form_halo_voxels
 from cisterna.eres.objects import objects_frame
 from cisterna.eres.pieces import Numbered, Outline, number_objects, paint, parts_of_block, split_block
@@ -108,9 +108,11 @@ def classify_in_blocks(
         every = ObjectSums.concatenate(sums[name])
         frames.append(objects_frame(name, every.joined(every.label), voxel_size_nm, grid.shape))
     for i, frame in enumerate(frames):
-        forms = []
+        forms = [ErForm.none()]
         for number in range(grid.blocks):
             box = grid.box(number)
+            if not len(centred_in(frame, box, voxel_size_nm)):
+                continue
             window = box.grow(form_halo_voxels(voxel_size_nm)).intersect(Box.whole(grid.shape))
             mask = np.asarray(er_mask[window.slices]) != 0
             core = box.relative_to(window.offset)

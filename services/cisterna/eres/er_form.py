@@ -85,6 +85,18 @@ def halo_voxels(voxel_size_nm: Sequence[float]) -> tuple[int, ...]:
     return tuple(math.ceil((SEARCH_NM + RADIUS_NM) / s) + 3 for s in voxel_size_nm)
 
 
+def centred_in(objects: pd.DataFrame, box: Box, voxel_size_nm: Sequence[float]) -> NDArray[np.intp]:
+    """Rows whose centre lies in a box of the volume: the block that measures them."""
+    at = np.floor(_centres(objects, np.asarray(voxel_size_nm, np.float64)) + 0.5)
+    return np.flatnonzero(np.all((at >= box.offset) & (at < box.end), axis=1))
+
+
+def _centres(objects: pd.DataFrame, size: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centroids (n,3) in voxel indices of the volume."""
+    centres: NDArray[np.float64] = objects[[f"centroid_{a}_nm" for a in "zyx"]].to_numpy(np.float64) / size - 0.5
+    return centres
+
+
 def measure_er_form(
     objects: pd.DataFrame, er: NDArray[np.bool_], core: Box, offset: Sequence[int], voxel_size_nm: Sequence[float]
 ) -> ErForm:
@@ -94,9 +106,8 @@ def measure_er_form(
     in it; ``core`` is the block's box within it. ``objects``: rows of the objects table, one class.
     """
     size = np.asarray(voxel_size_nm, np.float64)
-    centre = objects[[f"centroid_{a}_nm" for a in "zyx"]].to_numpy(np.float64) / size - 0.5 - np.asarray(offset)
-    at = np.floor(centre + 0.5)
-    own = np.flatnonzero(np.all((at >= core.offset) & (at < core.end), axis=1))
+    centre = _centres(objects, size) - np.asarray(offset)
+    own = centred_in(objects, core.shift(offset), voxel_size_nm)
     found = np.full((len(own), 2), np.nan)
     for i, o in enumerate(own.tolist()):
         nearest = _nearest(er, centre[o], size)

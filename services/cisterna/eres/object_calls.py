@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cisterna.chunks import BlockGrid, Box
 from cisterna.eres.components import LabelledBlock, Merged, label_block, merge_blocks
-from cisterna.eres.er_form import RADIUS_NM, SEARCH_NM, ErForm, measure_er_form
+from cisterna.eres.er_form import RADIUS_NM, SEARCH_NM, ErForm, centred_in, measure_er_form
 from cisterna.eres.er_form import halo_voxels as form_halo_voxels
 from cisterna.eres.objects import objects_frame
 from cisterna.eres.parts import (
@@ -199,7 +199,9 @@ class ObjectCalls:
             er = None
             if request.er_labels.array.path:
                 check_halo(request.er_labels, form_halo_voxels(size), SEARCH_NM + RADIUS_NM)
-                er = read_box(store, same_box(request.er_labels, box).array.path, around) != 0
+                # Nobody asks about the ER of a block without objects.
+                if len(centred_in(objects, box, size)):
+                    er = read_box(store, same_box(request.er_labels, box).array.path, around) != 0
             return objects, labels, image, window, er, around
 
         def compute(
