@@ -55,7 +55,9 @@ def _row(
         spreads.append(spread)
         numbers.append(n)
         if len(sites) > 1:
-            boots.append(_bootstrap(np.bincount(of, values), np.bincount(of).astype(np.float64), rng))
+            boots.append(
+                _bootstrap(np.bincount(of, values).astype(np.float64), np.bincount(of).astype(np.float64), rng)
+            )
     row["difference"] = means[1] - means[0]
     if len(boots) == 2:
         low, high = np.quantile(boots[1] - boots[0], [0.025, 0.975])

@@ -126,11 +126,12 @@ def chance_section(statistics: SiteStatisticsReport | None) -> Section:
     title = "Beside chance"
     if statistics is None:
         return Section(title, text=["The run has no table of chance: its statistics stage did not finish."])
-    table = statistics.chance.set_index("quantity")
+    table = statistics.chance
+    found: dict[str, dict[str, Any]] = _by_quantity(table)
     rows = []
     for quantity, label in figures.CHANCE_LABELS.items():
-        if quantity in table.index:
-            r = table.loc[quantity]
+        if quantity in found:
+            r = found[quantity]
             between = f"{number(float(r['expected_low']))} – {number(float(r['expected_high']))}"
             rows.append((label, r["unit"], int(r["n"]), float(r["observed"]), float(r["expected"]), between,
                          float(r["ratio"]), float(r["p"])))  # fmt: skip
@@ -154,13 +155,17 @@ def chance_section(statistics: SiteStatisticsReport | None) -> Section:
     return Section(title, text=text, pictures=[drawn], grids=[grid])
 
 
+def _by_quantity(chance: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    return {str(row["quantity"]): {str(k): v for k, v in row.items()} for row in chance.to_dict("records")}
+
+
 def chance_words(chance: pd.DataFrame) -> str:
     """The sentence that stands beside the near-ER and the mixed count."""
-    table = chance.set_index("quantity")
+    table = _by_quantity(chance)
     parts = []
     for quantity, words in (("near_er_groups", "near the ER"), ("mixed_groups", "near it and beside a tubular site")):
-        if quantity in table.index and pd.notna(table.loc[quantity, "expected"]):
-            r = table.loc[quantity]
+        r = table.get(quantity)
+        if r is not None and pd.notna(r["expected"]):
             low, high = number(float(r["expected_low"])), number(float(r["expected_high"]))
             parts.append(
                 f"{number(int(r['observed']))} of {number(int(r['n']))} groups are {words}; by chance "
