@@ -35,8 +35,22 @@ def test_the_extra_brings_no_torch(extra: str, tmp_path: Path) -> None:
     assert "torch" not in names
 
 
+WITHOUT_TORCH = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError("torch is absent here", name=name)
+
+sys.meta_path.insert(0, Absent())
+import cisterna.{service}.service
+assert "torch" not in sys.modules
+"""
+
+
 @pytest.mark.parametrize("service", TORCH_FREE)
 def test_the_service_starts_where_torch_is_absent(service: str) -> None:
-    program = f"import sys; sys.modules['torch'] = None; import cisterna.{service}.service"
+    program = WITHOUT_TORCH.format(service=service)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
