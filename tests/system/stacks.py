@@ -99,34 +99,17 @@ class Stack:
         leases = [p for p in self.store.list(f"runs/{run_id}/leases") if not p.endswith(".beat.json")]
         return int(self.store.get_json(leases[-1])["pid"])
 
-    def kill_at_work(self, process: str, run_id: str, stage: str, upstream: str = "") -> None:
-        """Kills -9 a worker that holds an open task of a stage which has at least one receipt.
+    def kill_at_work(self, process: str, run_id: str, stage: str) -> None:
+        """Kills -9 a worker that, by its own count, holds a task, while a stage has a receipt and lacks one.
 
-        Where blocks take seconds, the worker's own count of admitted tasks says so. Where they take milliseconds, name
-        the ``upstream`` stage: the worker is then stopped early, and holds a task once a block that could run does
-        not end for two seconds.
+        ``stage`` may be a service's prefix: then any of its stages will do.
         """
-        if not upstream:
-            wait_for(
-                lambda: self.open_tasks(run_id, stage) and self.admitted(process),
-                f"an open task of {stage} on {process}",
-            )
-            pid = self.pid(process)
-            os.killpg(pid, signal.SIGKILL)
-        else:
-            wait_for(lambda: self.finished(run_id, upstream), f"{upstream} to have a receipt")
-            pid = self.pid(process)
-            os.kill(pid, signal.SIGSTOP)
-            stuck: set[int] = set()
-
-            def held() -> bool:
-                nonlocal stuck
-                before, stuck = stuck, self.runnable(run_id, stage, upstream)
-                time.sleep(2.0)
-                return bool(before & stuck) and bool(self.finished(run_id, stage))
-
-            wait_for(held, f"{stage} to have a receipt and an open task on {process}")
-            os.killpg(pid, signal.SIGKILL)
+        wait_for(
+            lambda: self.open_tasks(run_id, stage) and self.admitted(process),
+            f"an open task of {stage} on {process}",
+        )
+        pid = self.pid(process)
+        os.killpg(pid, signal.SIGKILL)
         wait_for(lambda: self.pid_or_none(process) not in (None, pid), f"{process} to be started again")
 
     def admitted(self, process: str) -> int:
@@ -136,18 +119,6 @@ class Stack:
         text = urllib.request.urlopen(f"http://{address}/metrics", timeout=5).read().decode()
         lines = [line for line in text.splitlines() if line.startswith("cisterna_queue_depth{")]
         return int(sum(float(line.rsplit(" ", 1)[1]) for line in lines))
-
-    def runnable(self, run_id: str, stage: str, upstream: str) -> set[int]:
-        """Blocks of a stage without a receipt whose block of the upstream stage has one."""
-        document = record.read_run(self.store, run_id)
-        if document is None:
-            return set()
-        stages = document["stages"]
-        done = finished_blocks(self.store, stage, stages[stage]["stage_key"])
-        able = set(range(stages[stage]["blocks"]))
-        if upstream:
-            able = finished_blocks(self.store, upstream, stages[upstream]["stage_key"])
-        return able - done
 
     def pid_or_none(self, process: str) -> int | None:
         try:
@@ -161,9 +132,12 @@ class Stack:
         return len(finished_blocks(self.store, stage, document["stages"][stage]["stage_key"])) if document else 0
 
     def open_tasks(self, run_id: str, stage: str) -> bool:
-        """Whether a stage has at least one receipt and lacks at least one."""
+        """Whether a stage (or one of those that begin so) has at least one receipt and lacks at least one."""
         document = record.read_run(self.store, run_id)
-        return document is not None and 0 < self.finished(run_id, stage) < document["stages"][stage]["blocks"]
+        if document is None:
+            return False
+        named = [n for n in document["stages"] if n == stage or n.startswith(f"{stage}-")]
+        return any(0 < self.finished(run_id, n) < document["stages"][n]["blocks"] for n in named)
 
 
 def wait_for(condition: Callable[[], object], what: str, patience_s: float = 120.0) -> None:
