@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cisterna.eres.compiled import compiled
+from cisterna.compiled import compiled
 
 
 def add_voxels(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cisterna.eres.compiled import compiled
+from cisterna.compiled import compiled
 
 
 def squared_distance_nm2(mask: NDArray[np.bool_], voxel_size_nm: Sequence[float]) -> NDArray[np.float64]:

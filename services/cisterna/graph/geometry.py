@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cisterna.graph.compiled import compiled
+from cisterna.compiled import compiled
 from cisterna.graph.skeleton import Chains, Floats, Ints
 
 # Rounds of the (1, 2, 1)/4 filter: a standard deviation of 1.4 pixels, enough to remove the staircase of a

@@ -15,7 +15,7 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
-from cisterna.graph.compiled import compiled
+from cisterna.compiled import compiled
 from cisterna.graph.skeleton import Chains, Floats, Ints
 
 # Distances from the junction, in local widths, at which a branch is looked at.

@@ -14,7 +14,7 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from cisterna.graph.compiled import compiled
+from cisterna.compiled import compiled
 from cisterna.graph.skeleton import Bools, Chains, Floats, Ints
 
 # Radius of the ball, in local widths, and rounds of seeking. Larger balls find bent Voronoi junctions a little better

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cisterna.graph.compiled import compiled
+from cisterna.compiled import compiled
 from cisterna.graph.geometry import chain_lengths, chain_means, node_means, smoothed_points
 from cisterna.graph.parameters import TracingParameters
 from cisterna.graph.skeleton import Bools, Chains, Floats, Ints, PixelGraph, chains, root_of, without_pixels

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cisterna.graph.compiled import compiled
+from cisterna.compiled import compiled
 from cisterna.graph.skeleton import Floats, Ints
 
 FIGURES = (

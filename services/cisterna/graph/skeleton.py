@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from cisterna.graph.compiled import compiled
+from cisterna.compiled import compiled
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

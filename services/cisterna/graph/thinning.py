@@ -16,7 +16,7 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from cisterna.graph.compiled import compiled
+from cisterna.compiled import compiled
 
 _OFFSETS_3D = list(itertools.product((-1, 0, 1), repeat=3))
 _CENTRE = 13

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cisterna.graph.compiled import compiled
+from cisterna.compiled import compiled
 from cisterna.graph.geometry import curves, mean_over_chains, node_centres
 from cisterna.graph.meeting import meeting_points, views
 from cisterna.graph.merging import lengths_between, merged_pixels, without_through_nodes
