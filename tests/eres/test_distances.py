@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from cisterna.chunks import BlockGrid, Box
 from cisterna.eres import Rules
-from cisterna.eres.distances import Distances, measure_block, measure_regions, surface_voxels
+from cisterna.eres.distances import measure_block, measure_regions, surface_voxels
+from cisterna.eres.least_distances import Distances
 from cisterna.eres.transform import squared_distance_nm2
 from hypothesis import given, settings
 from hypothesis import strategies as st

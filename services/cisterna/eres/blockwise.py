@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from cisterna.chunks import BlockGrid, Box
 from cisterna.eres.components import LabelledBlock, Merged, label_block, merge_blocks
-from cisterna.eres.distances import Distances, least_pairs, measure_block, measure_regions
+from cisterna.eres.distances import measure_block, measure_regions
 from cisterna.eres.er_form import ErForm, centred_in, measure_er_form
 from cisterna.eres.er_form import halo_voxels as form_halo_voxels
+from cisterna.eres.least_distances import Distances, least_pairs
 from cisterna.eres.objects import objects_frame
 from cisterna.eres.pieces import Numbered, Outline, number_objects, paint, parts_of_block, split_block
 from cisterna.eres.rules import Rules, find_rules

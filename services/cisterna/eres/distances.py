@@ -8,143 +8,22 @@ minimum over all blocks is the distance in the whole volume.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from cisterna.chunks import Box
+from cisterna.eres.least_distances import NO_NEAREST, NO_PAIR, Distances, Nearest, Overlap, Pairs, least, least_pairs
 from cisterna.eres.rules import TOLERANCE_NM, Rules
 
 DECIMALS = 6
 """Distances are rounded to 1e-6 nm, so that the block in which a pair was seen leaves no trace in the last bit."""
 
 _SLACK_NM = 1e-5
-
-
-@dataclass(frozen=True)
-class Nearest:
-    """Least distance of single objects to a mask: object ids (ascending) and nm."""
-
-    id: NDArray[np.int64]
-    nm: NDArray[np.float64]
-
-    def of(self, ids: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Distance of each of ``ids``; inf where none was found within reach."""
-        if not len(self.id):
-            return np.full(len(ids), np.inf)
-        at = np.minimum(np.searchsorted(self.id, ids), len(self.id) - 1)
-        return np.where(self.id[at] == ids, self.nm[at], np.inf)
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Least distance of pairs of objects, sorted by (a, b); within one class a < b."""
-
-    a: NDArray[np.int64]
-    b: NDArray[np.int64]
-    nm: NDArray[np.float64]
-
-    def within(self, limit_nm: float) -> Pairs:
-        keep = self.nm <= limit_nm + TOLERANCE_NM
-        return Pairs(self.a[keep], self.b[keep], self.nm[keep])
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """Voxels that single objects share with a mask: object ids (ascending) and counts."""
-
-    id: NDArray[np.int64]
-    voxels: NDArray[np.int64]
-
-    def of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Shared voxels of each of ``ids``."""
-        if not len(self.id):
-            return np.zeros(len(ids), np.int64)
-        at = np.minimum(np.searchsorted(self.id, ids), len(self.id) - 1)
-        return np.where(self.id[at] == ids, self.voxels[at], 0)
-
-    @classmethod
-    def counted(cls, labels: NDArray[np.integer], mask: NDArray[np.bool_]) -> Overlap:
-        """Of labels (0 background) and a mask of one shape."""
-        ids, voxels = np.unique(labels[mask & (labels != 0)], return_counts=True)
-        return cls(ids.astype(np.int64), voxels.astype(np.int64))
-
-    @classmethod
-    def joined(cls, parts: Sequence[Overlap]) -> Overlap:
-        """Sum over parts."""
-        every = np.concatenate([np.zeros(0, np.int64), *(p.id for p in parts)])
-        voxels = np.concatenate([np.zeros(0, np.int64), *(p.voxels for p in parts)])
-        ids, at = np.unique(every, return_inverse=True)
-        total = np.zeros(len(ids), np.int64)
-        np.add.at(total, at, voxels)
-        return cls(ids, total)
-
-
-@dataclass(frozen=True)
-class Distances:
-    """Everything the rules ask of the geometry, from one block or joined from many.
-
-    ``vesicle_region`` (from :func:`measure_regions`) is measured in the metric of the Golgi rule, and only where groups
-    of large extent are the Golgi reference; ``vesicle_golgi`` only where a segmentation is. Pairs whose rule compares
-    centroids are empty. ``vesicle_overlap`` is counted only where the rules exclude overlaps.
-    """
-
-    vesicle_er: Nearest
-    tubular_er: Nearest
-    vesicle_golgi: Nearest
-    vesicle_vesicle: Pairs
-    vesicle_region: Pairs
-    tubular_tubular: Pairs
-    vesicle_tubular: Pairs
-    vesicle_overlap: Overlap
-
-    @classmethod
-    def joined(cls, parts: Iterable[Distances]) -> Distances:
-        """Minimum over parts."""
-        held = list(parts)
-        out: dict[str, Nearest | Pairs | Overlap] = {}
-        for f in fields(cls):
-            values = [getattr(p, f.name) for p in held]
-            if f.name == "vesicle_overlap":
-                out[f.name] = Overlap.joined(values)
-            else:
-                out[f.name] = least_pairs(values) if _is_pairs(f.name) else _least(values)
-        return cls(**out)  # type: ignore[arg-type]
-
-    def without_vesicles(self, ids: NDArray[np.integer]) -> Distances:
-        """The same without any pair of the vesicles ``ids``."""
-        if not len(ids):
-            return self
-        found: dict[str, Any] = {}
-        for name in ("vesicle_vesicle", "vesicle_region", "vesicle_tubular"):
-            pairs: Pairs = getattr(self, name)
-            out = np.isin(pairs.a, ids)
-            if name != "vesicle_tubular":
-                out |= np.isin(pairs.b, ids)
-            found[name] = Pairs(pairs.a[~out], pairs.b[~out], pairs.nm[~out])
-        return replace(self, **found)
-
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Named arrays, for a part."""
-        return {
-            f"{f.name}.{g.name}": getattr(getattr(self, f.name), g.name)
-            for f in fields(self)
-            for g in fields(getattr(self, f.name))
-        }
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Distances:
-        """Inverse of :meth:`arrays`."""
-        out: dict[str, Nearest | Pairs | Overlap] = {}
-        for f in fields(cls):
-            kind = Overlap if f.name == "vesicle_overlap" else Pairs if _is_pairs(f.name) else Nearest
-            out[f.name] = kind(*(arrays[f"{f.name}.{g.name}"] for g in fields(kind)))  # type: ignore[arg-type]
-        return cls(**out)  # type: ignore[arg-type]
 
 
 def measure_block(
@@ -167,7 +46,7 @@ def measure_block(
     ves = _Surfaces.of_labels(vesicles, core, size)
     tub = _Surfaces.of_labels(tubular, core, size)
     from_mask = rules.golgi_from_mask(golgi is not None)
-    no_pairs = Pairs(*_NO_PAIR)
+    no_pairs = Pairs(*NO_PAIR)
     surface_groups = rules.group_measure == "surface"
     to_er = _Field(er, size)
     links = no_pairs
@@ -180,7 +59,7 @@ def measure_block(
         vesicle_golgi=(
             _to_mask(vesicles, ves, _Field(golgi, size), core, rules.golgi_distance_nm, rules.golgi_metric)
             if from_mask and golgi is not None
-            else Nearest(*_NO_NEAREST)
+            else Nearest(*NO_NEAREST)
         ),
         vesicle_vesicle=(
             _pairs(ves, ves, rules.group_vesicles_nm, "euclidean", same=True) if surface_groups else no_pairs
@@ -268,12 +147,6 @@ def _beside_another(mask: NDArray[np.generic], filled: NDArray[np.int64]) -> NDA
 
 
 _SLAB_VOXELS = 1 << 23
-_NO_NEAREST = (np.zeros(0, np.int64), np.zeros(0, np.float64))
-_NO_PAIR = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float64))
-
-
-def _is_pairs(name: str) -> bool:
-    return name in ("vesicle_vesicle", "vesicle_region", "tubular_tubular", "vesicle_tubular")
 
 
 @dataclass(frozen=True)
@@ -332,7 +205,7 @@ def _lengths(steps: NDArray[np.int64], size: NDArray[np.float64], metric: str) -
 def _pairs(a: _Surfaces, b: _Surfaces, limit_nm: float, metric: str, same: bool = False) -> Pairs:
     """Least distances (at most ``limit_nm``) from core voxels of ``a`` to voxels of ``b``, for disjoint objects."""
     if not len(a.label) or not len(b.label):
-        return Pairs(*_NO_PAIR)
+        return Pairs(*NO_PAIR)
     p = np.inf if metric == "per_axis" else 2.0
     whole = np.array([bool(b.in_core[b.points(j)].all()) for j in range(len(b.label))])
     trees: dict[int, cKDTree] = {}
@@ -360,7 +233,7 @@ def _pairs(a: _Surfaces, b: _Surfaces, limit_nm: float, metric: str, same: bool 
                     pair = (int(a.label[i]), int(b.label[j]))
                     found.append((min(pair), max(pair), nm) if same else (*pair, nm))
     if not found:
-        return Pairs(*_NO_PAIR)
+        return Pairs(*NO_PAIR)
     one, two, nms = zip(*found, strict=True)
     return least_pairs([Pairs(np.array(one, np.int64), np.array(two, np.int64), np.array(nms, np.float64))])
 
@@ -439,7 +312,7 @@ def _to_mask(
     every = np.repeat(objects.label, np.diff(objects.begin))
     ask = objects.in_core & ~np.isin(every, inside)
     if not ask.any() or not mask.any():
-        return _least(found)
+        return least(found)
     label, index = every[ask], objects.index[ask]
     made = "squared_nm2" in vars(to)
     if metric == "euclidean" and (made or len(index) * VOXELS_A_QUERY > mask.size):
@@ -448,7 +321,7 @@ def _to_mask(
         label, nm = _by_tree(label, index, objects, to, limit_nm, metric)
     keep = nm <= limit_nm + TOLERANCE_NM
     found.append(Nearest(label[keep], nm[keep]))
-    return _least(found)
+    return least(found)
 
 
 VOXELS_A_QUERY = 400
@@ -479,25 +352,3 @@ def _by_tree(
     at = tree.query(index * objects.size, p=p, distance_upper_bound=limit_nm + _SLACK_NM)[1]
     hit = at < len(target)
     return label[hit], _lengths(index[hit] - target[at[hit]], objects.size, metric)
-
-
-def _least(parts: Sequence[Nearest]) -> Nearest:
-    if not parts:
-        return Nearest(*_NO_NEAREST)
-    ids = np.concatenate([p.id for p in parts])
-    nm = np.concatenate([p.nm for p in parts])
-    order = np.lexsort((nm, ids))
-    keep, first = np.unique(ids[order], return_index=True)
-    return Nearest(keep.astype(np.int64), nm[order][first])
-
-
-def least_pairs(parts: Sequence[Pairs]) -> Pairs:
-    """Each pair once, with its least distance over all parts."""
-    if not parts:
-        return Pairs(*_NO_PAIR)
-    a, b, nm = (np.concatenate([getattr(p, name) for p in parts]) for name in ("a", "b", "nm"))
-    order = np.lexsort((nm, b, a))
-    a, b, nm = a[order], b[order], nm[order]
-    first = np.ones(len(a), bool)
-    first[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
-    return Pairs(a[first].astype(np.int64), b[first].astype(np.int64), nm[first])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from cisterna.eres.distances import Distances
+from cisterna.eres.least_distances import Distances
 from cisterna.eres.rules import Rules
 from cisterna.eres.sites import count_classes
 from cisterna.tables.statistics import SENSITIVITY

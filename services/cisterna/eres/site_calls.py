@@ -12,8 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cisterna.chunks import Box
-from cisterna.eres.distances import Distances, Pairs, least_pairs, measure_block, measure_regions
+from cisterna.eres.distances import measure_block, measure_regions
 from cisterna.eres.er_form import ErForm
+from cisterna.eres.least_distances import Distances, Pairs, least_pairs
 from cisterna.eres.parts import from_npz, part_path, surroundings_from_npz, to_npz
 from cisterna.eres.profiles import Measured
 from cisterna.eres.requests import box_of, check_halo, same_box, voxel_size_of

@@ -15,8 +15,9 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from cisterna.eres.clusters import cluster_size
-from cisterna.eres.distances import DECIMALS, Distances, Nearest, Pairs
+from cisterna.eres.distances import DECIMALS
 from cisterna.eres.er_form import form_of
+from cisterna.eres.least_distances import Distances, Nearest, Pairs
 from cisterna.eres.rules import TOLERANCE_NM, Rules
 from cisterna.tables.volumes import LINKS, OBJECTS, SITE_CLASSES, SITES
 

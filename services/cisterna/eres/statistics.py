@@ -14,8 +14,9 @@ from cisterna.chunks import Box
 from cisterna.eres.areas import surface_area_nm2
 from cisterna.eres.classify import as_labels, as_mask, check_voxel_size
 from cisterna.eres.densities import CellSize, densities
-from cisterna.eres.distances import Distances, measure_block, measure_regions
+from cisterna.eres.distances import measure_block, measure_regions
 from cisterna.eres.effects import effects
+from cisterna.eres.least_distances import Distances
 from cisterna.eres.relocation import chance_table
 from cisterna.eres.rules import Rules
 from cisterna.eres.sensitivity import Variant, sensitivity_table

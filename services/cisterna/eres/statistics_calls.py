@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cisterna.chunks import Box
-from cisterna.eres.distances import Distances
+from cisterna.eres.least_distances import Distances
 from cisterna.eres.parts import from_npz, part_path, to_npz
 from cisterna.eres.requests import box_of, check_halo, same_box, voxel_size_of
 from cisterna.eres.rules import Rules
