@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cisterna.graph.metrics import network_metrics
+from cisterna.graph.metrics import CONNECTIVITY, network_metrics
 from cisterna.graph.parameters import FigureParameters
 from cisterna.graph.skeleton import Floats, Ints
 
@@ -15,18 +15,7 @@ APPARENT_PSF = 1.2
 """Below this many PSF widths the distance transform measures the microscope, not the tubule."""
 
 ENDS = {"growth_tips": "tip", "border_ends": "border", "sheet_contacts": "sheet", "sbt_contacts": "sbt"}
-WITH_SHEETS = (
-    "nodes",
-    "edges",
-    "density",
-    "transitivity",
-    "average_clustering",
-    "degree_assortativity",
-    "categorical_assortativity",
-    "components",
-    "largest_component_node_share",
-    "largest_component_edge_share",
-)
+WITH_SHEETS = CONNECTIVITY
 """Figures taken twice: on tubules only, and with each connected sheet as one node (`…_with_sheets`)."""
 
 

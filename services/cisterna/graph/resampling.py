@@ -12,23 +12,10 @@ from typing import Any
 import numpy as np
 
 from cisterna.compiled import compiled
+from cisterna.graph.metrics import CONNECTIVITY
 from cisterna.graph.skeleton import Floats, Ints
 
-FIGURES = (
-    "nodes",
-    "edges",
-    "density",
-    "transitivity",
-    "average_clustering",
-    "degree_assortativity",
-    "categorical_assortativity",
-    "components",
-    "largest_component_node_share",
-    "largest_component_edge_share",
-    "junctions",
-    "multi_way_share",
-    "total_length_um",
-)
+FIGURES = (*CONNECTIVITY, "junctions", "multi_way_share", "total_length_um")
 """Figures that have intervals, in the order of the compiled results."""
 SHARE_INSIDE = 0.95
 LEAST_RESAMPLES = 200
