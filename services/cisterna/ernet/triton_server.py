@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .triton_config import cluster_config, local_config
 
-FAMILIES = ("ernet-swin2d",)
+FAMILIES = ("ernet-swin2d", "ernet-swin3d")
 INSTALL_HINT = "run `python deploy/triton/install.py` (in the repository) to install it"
 
 
@@ -94,6 +94,7 @@ def lay_out(spec: Mapping[str, object], onnx: bytes, target: Path, source: str) 
     """One model of the repository, from its model.json and the bytes of its ONNX file."""
     name, entry = str(spec["name"]), spec["onnx"]
     assert isinstance(entry, dict)
+    frames = int(str(spec.get("frames", 1)))
     digest = hashlib.sha256(onnx).hexdigest()
     if digest != entry["sha256"]:
         raise ValueError(f"{source}: {entry['file']} is not the file that model.json names; add the model again")
@@ -101,8 +102,8 @@ def lay_out(spec: Mapping[str, object], onnx: bytes, target: Path, source: str) 
     changed = write_changed(home / "1/model.onnx", onnx)
     if changed:  # a server that looks now must not pair the new weights with an old configuration
         shutil.rmtree(home / "configs", ignore_errors=True)
-    write_changed(home / "config.pbtxt", cluster_config(name, digest).encode())
-    write_changed(home / "configs/local.pbtxt", local_config(name, digest).encode())
+    write_changed(home / "config.pbtxt", cluster_config(name, digest, frames=frames).encode())
+    write_changed(home / "configs/local.pbtxt", local_config(name, digest, frames=frames).encode())
 
 
 def write_changed(path: Path, data: bytes) -> bool:
