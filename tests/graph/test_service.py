@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,7 +49,14 @@ def movie() -> SimpleNamespace:
 
 @pytest.fixture
 def place(tmp_path: Path, movie: SimpleNamespace) -> Iterator[SimpleNamespace]:
-    store = open_store((tmp_path / "store").as_uri())
+    with serving(tmp_path / "store", movie, threads=1) as one:
+        yield one
+
+
+@contextmanager
+def serving(folder: Path, movie: SimpleNamespace, threads: int) -> Iterator[SimpleNamespace]:
+    """A service that computes with so many threads, over a fresh store that holds the movie."""
+    store = open_store(folder.as_uri())
     shape, block = movie.classes.shape, (1, EDGE, EDGE)
     grid = BlockGrid(shape, block)
     for name, data in vars(movie).items():
@@ -56,7 +64,7 @@ def place(tmp_path: Path, movie: SimpleNamespace) -> Iterator[SimpleNamespace]:
         for index in range(grid.blocks):
             write_block(store, f"{name}/0", grid.box(index), data[grid.box(index).slices])
     server = grpc.server(ThreadPoolExecutor(4))
-    worker = Worker(ServerConfig("graph", "", "", "", "", "cpu", 1, 3), store, "cpu", lambda: None)
+    worker = Worker(ServerConfig("graph", "", "", "", "", "cpu", threads, 3), store, "cpu", lambda: None)
     graph_pb2_grpc.add_GraphServiceServicer_to_server(GraphService(worker), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -128,6 +136,18 @@ def test_a_movie_becomes_four_tables(place: SimpleNamespace, movie: SimpleNamesp
     assert set(tracked["junction_id"]) == set(junctions["junction_id"])
     # The empty frame is bridged by the gap of one frame.
     assert (junctions["last_frame"] == 3).sum() > 0.7 * (nodes.query("frame == 0")["kind"] == "junction").sum()
+
+
+def test_two_threads_give_the_bytes_of_one(place: SimpleNamespace, movie: SimpleNamespace, tmp_path: Path):
+    for block in range(place.grid.blocks):
+        place.stub.TraceFrames(trace(place, block))
+    with serving(tmp_path / "second", movie, threads=2) as two, ThreadPoolExecutor(3) as callers:
+        replies = callers.map(lambda block: two.stub.TraceFrames(trace(two, block)), range(two.grid.blocks))
+        assert {reply.outcome for reply in replies} == {common_pb2.OUTCOME_COMPUTED}
+        parts = sorted(place.store.list("stages/graph-trace/k/parts/"))
+        assert len(parts) >= place.grid.blocks
+        assert parts == sorted(two.store.list("stages/graph-trace/k/parts"))
+        assert all(place.store.get(part) == two.store.get(part) for part in parts)
 
 
 def draw(place: SimpleNamespace, frame: int, key: str = "s") -> graph_pb2.DrawStaticFrameRequest:
