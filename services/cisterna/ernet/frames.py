@@ -135,12 +135,18 @@ def resampled_logits(
     """`frame_logits` of the frame scaled by `factors`, interpolated back (linear) to the frame's own pixels."""
     if factors == (1.0, 1.0):
         return frame_logits(frame, network, largest_px)
+    logits = frame_logits(scaled_frame(frame, factors), network, largest_px)
+    return np.stack([to_shape(part, frame.shape) for part in logits])
+
+
+def scaled_frame(frame: NDArray[np.float32], factors: tuple[float, float]) -> NDArray[np.float32]:
+    """A frame (H, W) on a grid of `factors` (y, x) times as many pixels over the same area."""
+    if factors == (1.0, 1.0):
+        return frame
     shape = tuple(max(1, round(size * factor)) for size, factor in zip(frame.shape, factors, strict=True))
     # Where pixels get larger, what they cannot show is blurred away first.
     blur = [max(0.0, (1 / factor - 1) / 2) for factor in factors]
-    scaled = to_shape(gaussian_filter(frame, blur, mode="nearest"), shape)
-    logits = frame_logits(scaled, network, largest_px)
-    return np.stack([to_shape(part, frame.shape) for part in logits])
+    return to_shape(gaussian_filter(frame, blur, mode="nearest"), shape)
 
 
 def to_shape(image: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.float32]:
