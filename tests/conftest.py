@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
-for folder in ("ceph", "runs", "graph", "system"):
+for folder in ("ceph", "runs", "graph", "system", "ernet"):
     sys.path.insert(0, str(Path(__file__).parent / folder))
 
 # A busy machine is no failure: timings live in tests/bench.

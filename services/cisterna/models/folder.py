@@ -26,6 +26,7 @@ BUILDERS = {
     "fastfib": "cisterna.denoise.fastfib:build",
     "asem": "cisterna.segment.unet:build",
     "ernet-swin2d": "cisterna.ernet.swin2d:build",
+    "ernet-swin3d": "cisterna.ernet.swin3d:build",
 }
 """Where a family's ``build(**topology) -> torch.nn.Module`` lives; imported only when a network is wanted."""
 
