@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from cisterna.acquire import UnusableInput, open_source
+from cisterna.acquire import Selection, UnusableInput, open_source
 from PIL import Image
 
 
@@ -96,9 +96,9 @@ def test_channels_are_chosen(tmp_path, numbers):
     tifffile.imwrite(path, both, ome=True, photometric="minisblack", metadata={"axes": "TCYX"})
     with pytest.raises(UnusableInput, match=r"2 channels.*--channel 0 to 1"):
         open_source(path, "movie")
-    np.testing.assert_array_equal(voxels(open_source(path, "movie", channel=1)), numbers + 5000)
+    np.testing.assert_array_equal(voxels(open_source(path, "movie", Selection(channel=1))), numbers + 5000)
     with pytest.raises(UnusableInput, match="no channel 2"):
-        open_source(path, "movie", channel=2)
+        open_source(path, "movie", Selection(channel=2))
 
 
 def test_a_movie_of_volumes_is_refused(tmp_path, numbers):
@@ -117,10 +117,11 @@ def test_grey_as_rgb_is_read_and_colour_refused(tmp_path):
     assert "3 equal colour samples" in source.notes[0]
     rgb[1, 3, 3, 2] ^= 1
     tifffile.imwrite(tmp_path / "colour.tif", rgb, photometric="rgb")
-    colour = open_source(tmp_path / "colour.tif", "volume")
     with pytest.raises(UnusableInput, match=r"plane 1 .* colour image"):
-        voxels(colour)
-    np.testing.assert_array_equal(voxels(open_source(tmp_path / "colour.tif", "volume", channel=2)), rgb[..., 2])
+        open_source(tmp_path / "colour.tif", "volume")
+    np.testing.assert_array_equal(
+        voxels(open_source(tmp_path / "colour.tif", "volume", Selection(channel=2))), rgb[..., 2]
+    )
 
 
 def test_minimum_is_white_is_turned_round(tmp_path, numbers):
@@ -169,7 +170,7 @@ def test_five_axes_of_ome_zarr(tmp_path, numbers):
     path = tmp_path / "movie.ome.zarr"
     data = np.stack([numbers, numbers + 1000], axis=1)[:, :, None]
     write_ome_zarr(path, data, "tczyx", (2.0, 1, 1, 0.1, 0.1), 2)
-    source = open_source(path, "movie", channel=1)
+    source = open_source(path, "movie", Selection(channel=1))
     np.testing.assert_array_equal(voxels(source), numbers + 1000)
     assert source.grid.interval_s == 2.0
     assert source.grid.y_nm == pytest.approx(100)

@@ -3,12 +3,14 @@
 from cisterna.acquire.cells import ingest_cells
 from cisterna.acquire.existing import ExistingArray, ingest_existing
 from cisterna.acquire.ingest import Acquisition, ingest_degraded, ingest_movie, ingest_volume
+from cisterna.acquire.layout import Selection
 from cisterna.acquire.readers import open_source
 from cisterna.acquire.source import UnusableInput
 
 __all__ = [
     "Acquisition",
     "ExistingArray",
+    "Selection",
     "UnusableInput",
     "ingest_cells",
     "ingest_degraded",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cisterna.acquire.chunked import chunked_source, is_chunked
 from cisterna.acquire.existing import ExistingArray
 from cisterna.acquire.folder import TIFF_SUFFIXES, folder_source
+from cisterna.acquire.layout import Selection
 from cisterna.acquire.readers import open_source
 from cisterna.acquire.source import PlaneSource, UnusableInput
 from cisterna.acquire.tiff import tiff_source
@@ -77,9 +78,9 @@ def ingest_cells(store: ObjectStore, acquisition_id: str, path: str | Path) -> E
 def _opened(place: Path) -> PlaneSource:
     """The file's own values: grey values may be mapped to other types, labels may not."""
     if place.is_dir():
-        return chunked_source(place, "movie", None) if is_chunked(place) else folder_source(place, None)
+        return (chunked_source if is_chunked(place) else folder_source)(place, "movie", Selection())
     if place.is_file() and place.stat().st_size and place.suffix.lower() in TIFF_SUFFIXES:
-        return tiff_source(place, "movie", None)
+        return tiff_source(place, "movie", Selection())
     return open_source(place, "movie")  # says what is wrong
 
 

@@ -6,10 +6,12 @@ import bz2
 import gzip
 import json
 import lzma
+import math
 import struct
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from cisterna.acquire.layout import Selection, choose_planes, named_axes
 from cisterna.acquire.source import Grid, Kind, PlaneSource, UnusableInput, to_nm, to_s
-from cisterna.acquire.tiff import choose_planes
 
 SLAB_BYTES = 512 * 2**20
 METADATA = (".zarray", ".zgroup", "zarr.json", "attributes.json")
@@ -29,7 +31,7 @@ class ChunkedArray:
     """An array on disk, axes as named by the file (one letter each), `voxel_size_nm` and `origin_nm` per spatial axis.
 
     `grid.origin_nm` is the outer corner of voxel 0 (z, y, x); `centre_nm` its centre, where OME metadata states one.
-    `chunk` is the read granularity. `probability` says that integers mean p × 255.
+    `chunk` is the read granularity. `probability` says that integers mean p × 255. `channels` are names, where known.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ChunkedArray:
     grid: Grid
     centre_nm: tuple[float, float, float] | None = None
     probability: bool = False
+    channels: tuple[str, ...] = ()
 
 
 def is_chunked(path: Path) -> bool:
@@ -69,10 +72,10 @@ def open_chunked(path: Path) -> ChunkedArray:
         inside += sorted(str(m.relative_to(path).parent) for m in path.glob("*/*/.zarray"))
         known = f"it holds {', '.join(inside[:6])}" if inside else "it holds no array"
         raise UnusableInput(f"{path} is a Zarr group without an OME image: give the path of an array in it ({known})")
-    return _ome_image(path, node, images[0])
+    return _ome_image(path, node, images[0], attributes.get("ome", attributes))
 
 
-def _ome_image(path: Path, group: zarr.Group, image: Mapping[str, Any]) -> ChunkedArray:
+def _ome_image(path: Path, group: zarr.Group, image: Mapping[str, Any], attributes: Mapping[str, Any]) -> ChunkedArray:
     try:
         level = image["datasets"][0]
         array: Any = group[level["path"]]
@@ -106,14 +109,21 @@ def _ome_image(path: Path, group: zarr.Group, image: Mapping[str, Any]) -> Chunk
     centre = (moved.get("z", 0.0), moved.get("y", 0.0), moved.get("x", 0.0)) if shifted else None
     named = str(image.get("name", "")).lower()
     probability = ("probability" in named or "probability" in path.name) and array.dtype == np.uint8
-    return _wrap(path, array, "".join(names).upper(), grid, centre, probability)
+    labels = attributes.get("omero", {}).get("channels", []) if isinstance(attributes.get("omero"), Mapping) else []
+    channels = tuple(str(c.get("label") or "") if isinstance(c, Mapping) else "" for c in labels)
+    return replace(_wrap(path, array, "".join(names).upper(), grid, centre, probability), channels=channels)
 
 
 def _plain(path: Path, array: zarr.Array[Any]) -> ChunkedArray:
-    if array.ndim not in (2, 3):
-        raise UnusableInput(f"{path} is an array with {array.ndim} axes and no OME metadata: give a z,y,x array")
     attributes = dict(array.attrs)
-    return _wrap(path, array, "ZYX"[-array.ndim :], _attribute_grid(attributes, reverse=False), None, False)
+    names = array.metadata.dimension_names if array.metadata.zarr_format == 3 else attributes.get("_ARRAY_DIMENSIONS")
+    axes = "".join(map(str, names)).upper() if isinstance(names, list | tuple) else ""
+    if len(axes) != array.ndim or len(set(axes)) != array.ndim or set(axes) - set("TCZYX"):
+        # nothing names them: planes of a stack, or axes that --axes must name
+        axes = "ZYX"[-array.ndim :] if array.ndim <= 3 else "QIRPUV"[: array.ndim - 2] + "YX"
+    if array.ndim < 2:
+        raise UnusableInput(f"{path} is an array with {array.ndim} axes and no OME metadata: give a z,y,x array")
+    return _wrap(path, array, axes, _attribute_grid(attributes, reverse=False), None, False)
 
 
 def _attribute_grid(attributes: Mapping[str, Any], reverse: bool) -> Grid:
@@ -233,36 +243,38 @@ def _n5_codec(path: Path, attributes: Mapping[str, Any]) -> Callable[[bytes], by
     raise UnusableInput(f"{path} is compressed by {kind}: write it as raw, gzip, blosc, zstd, bzip2 or xz")
 
 
-def chunked_source(path: Path, kind: Kind, channel: int | None) -> PlaneSource:
-    """A Zarr or N5 array as planes; reads slabs as thick as its chunks and keeps the last one."""
+def chunked_source(path: Path, kind: Kind, selection: Selection) -> PlaneSource:
+    """A Zarr or N5 array as planes; keeps the chunks that it has read, up to 512 MiB of them."""
     array = open_chunked(path)
-    count, pick, notes = choose_planes(str(path), array.axes, array.shape, kind, channel)
-    if not array.axes.endswith("YX"):
-        raise UnusableInput(f"{path} has the axes {array.axes}: the last two must be y and x")
+    axes = named_axes(str(path), array.axes, selection)
+    chosen = choose_planes(str(path), axes, array.shape, kind, selection, array.channels)
+    if not axes.endswith("YX"):
+        raise UnusableInput(f"{path} has the axes {axes}: the last two must be y and x")
     height, width = array.shape[-2:]
-    leading = array.axes[:-2]
-    along = next((i for i, (a, n) in enumerate(zip(leading, array.shape, strict=False)) if a != "C" and n > 1), None)
-    plane_bytes = height * width * array.dtype.itemsize
-    thick = 1 if along is None else max(1, min(array.chunk[along], SLAB_BYTES // max(plane_bytes, 1)))
-    kept: dict[int, NDArray[Any]] = {}
+    plane_bytes = max(1, height * width * array.dtype.itemsize)
+    thick = [1 if a == "C" else int(c) for a, c in zip(axes[:-2], array.chunk, strict=False)]
+    while math.prod(thick) * plane_bytes > SLAB_BYTES and max(thick) > 1:
+        thick[thick.index(max(thick))] //= 2
+    slab_bytes = math.prod(thick) * plane_bytes
+    kept: OrderedDict[tuple[int, ...], NDArray[Any]] = OrderedDict()
 
-    def read(i: int) -> NDArray[Any]:
-        slab = i // thick
+    def grey(index: tuple[int, ...], i: int) -> NDArray[Any]:
+        slab = tuple(p // k for p, k in zip(index, thick, strict=True))
         if slab not in kept:
-            kept.clear()
-            index = list(pick(i))
-            box = [slice(p, p + 1) for p in index]
-            if along is not None:
-                box[along] = slice(slab * thick, min((slab + 1) * thick, count))
-            data = array.read((*box, slice(0, height), slice(0, width)))
-            kept[slab] = data.reshape(-1, height, width)
-        return np.asarray(kept[slab][i - slab * thick])
+            while kept and (len(kept) + 1) * slab_bytes > SLAB_BYTES:
+                kept.popitem(last=False)
+            box = [slice(s * k, min((s + 1) * k, n)) for s, k, n in zip(slab, thick, array.shape, strict=False)]
+            kept[slab] = array.read((*box, slice(0, height), slice(0, width)))
+        return np.asarray(kept[slab][tuple(p - s * k for p, s, k in zip(index, slab, thick, strict=True))])
 
     grid = array.grid
     if array.centre_nm is not None:
         # in OME metadata a position is that of the centre of the first voxel; ours starts at its corner
         grid = Grid(grid.z_nm, grid.y_nm, grid.x_nm, grid.interval_s, array.centre_nm)
-    return PlaneSource(str(path), count, (height, width), array.dtype, read, grid, tuple(notes))
+    return PlaneSource(
+        str(path), chosen.count, (height, width), array.dtype, chosen.reader(grey), grid, chosen.notes, chosen.depth,
+        chosen.z_as_time,
+    )  # fmt: skip
 
 
 def _place(box: tuple[slice, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from cisterna.acquire.source import Grid, PlaneSource, UnusableInput
-from cisterna.acquire.tiff import one_sample, tiff_grid
+from cisterna.acquire.colour import choose_sample
+from cisterna.acquire.layout import Selection, choose_planes, named_axes
+from cisterna.acquire.source import Grid, Kind, PlaneSource, UnusableInput
+from cisterna.acquire.tiff import tiff_grid
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 PICTURE_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg")
@@ -23,7 +26,7 @@ def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdigit() else (1, part.lower()) for part in re.split(r"(\d+)", name) if part)
 
 
-def folder_source(folder: Path, channel: int | None) -> PlaneSource:
+def folder_source(folder: Path, kind: Kind, selection: Selection) -> PlaneSource:
     """All planes of a folder. Raises UnusableInput naming planes that are missing, doubled or unlike the others."""
     files = [
         f for f in folder.iterdir()
@@ -44,18 +47,30 @@ def folder_source(folder: Path, channel: int | None) -> PlaneSource:
             f"others {shape} {dtype}): remove or export them again"
         )
     _refuse_gaps(folder, files)
-    notes = []
+    axes = named_axes(str(folder), "QYX"[: 1 + min(len(shape), 2)], selection)
+    # one plane a file: colour samples are no axis of the folder
+    chosen = choose_planes(str(folder), axes, (len(files), *shape[:2]), kind, _without_sample(selection, len(shape)))
+    notes = list(chosen.notes)
+    sample = None
     if len(shape) == 3:
-        notes.append(f"{folder.name} stores grey as {shape[2]} equal colour samples; one was read")
+        sample = choose_sample(str(folder), shape[2], len(files), lambda i: _pixels(files[i]), selection.channel)
+        notes += sample.notes
     strangers = sum(1 for f in folder.iterdir() if f.is_file() and f not in set(files) and not f.name.startswith("."))
     if strangers:
         notes.append(f"{strangers} files in {folder.name} are no planes and were left out")
 
-    def read(i: int) -> NDArray[Any]:
-        image = _pixels(files[i])
-        return one_sample(str(files[i]), i, image, channel) if image.ndim == 3 else image
+    def grey(index: tuple[int, ...], i: int) -> NDArray[Any]:
+        image = _pixels(files[index[0]])
+        return np.ascontiguousarray(image[..., sample.index]) if sample is not None else image
 
-    return PlaneSource(str(folder), len(files), (shape[0], shape[1]), np.dtype(dtype), read, heads[0][2], tuple(notes))
+    return PlaneSource(
+        str(folder), chosen.count, (shape[0], shape[1]), np.dtype(dtype), chosen.reader(grey), heads[0][2],
+        tuple(notes), chosen.depth,
+    )  # fmt: skip
+
+
+def _without_sample(selection: Selection, axes: int) -> Selection:
+    return replace(selection, channel=None) if axes == 3 else selection
 
 
 def _refuse_gaps(folder: Path, files: list[Path]) -> None:

@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cisterna.acquire.layout import Selection
+from cisterna.acquire.equalisation import take_tables
 from cisterna.acquire.noise import stored_movie, with_noise
 from cisterna.acquire.polarity import DECISIVE, Polarity, estimate_polarity, save_both_readings
-from cisterna.acquire.readers import agreed_interval, agreed_pixel_size, agreed_voxel_size, open_source
-from cisterna.acquire.source import Kind, PlaneSource, UnusableInput
+from cisterna.acquire.readers import (
+    agreed_interval,
+    agreed_pixel_size,
+    agreed_voxel_size,
+    agreed_z_spacing,
+    open_source,
+)
+from cisterna.acquire.source import Depth, Kind, PlaneSource, UnusableInput
 from cisterna.acquire.statistics import Extremes, Histogram, frame_percentiles
 from cisterna.acquire.writing import write_image
 from cisterna.chunks import Box, block_edge
@@ -29,6 +37,8 @@ from cisterna.store.objects import json_bytes
 MANIFEST_FORMAT = 1
 POLARITY_SECTIONS = 12
 NO_POLARITY = Polarity("not_checked", 0.0, 0.0)
+FLAT_CELLS = "valid for flat cells"
+"""What is said of every 2-D result of a z-stack: tubules that cross above one another meet in it."""
 Report = Callable[[str, float], None]
 
 
@@ -64,7 +74,7 @@ def ingest_volume(
     analysis_signal: str = "average",
     region: Box | None = None,
     polarity: str = "auto",
-    channel: int | None = None,
+    channel: int | str | None = None,
     progress: Report | None = None,
 ) -> Acquisition:
     """Register a volume: one `source`, or two `detectors` by name of which `analysis_signal` makes `raw`.
@@ -72,6 +82,8 @@ def ingest_volume(
     `voxel_size_nm` (z, y, x or one number) is needed where the file states none. `region` stores a box of the input;
     statistics are still those of the whole.
     `polarity`: `auto` estimates whether membranes are dark or bright, `dark` and `bright` say so.
+    `equalise` also takes the CLAHE tables of the whole input, for models that want equalised voxels; `equalised` says
+    that the input is equalised already (8-bit).
     The same content with the same options gives the same id and writes nothing again.
     Raises UnusableInput, and then nothing is registered.
     """
@@ -79,7 +91,7 @@ def ingest_volume(
     if polarity not in ("auto", "dark", "bright"):
         raise UnusableInput(f"polarity {polarity!r} is unknown: give auto, dark or bright")
     named = _named_inputs(source, detectors, analysis_signal)
-    opened = {name: open_source(path, "volume", channel) for name, path in named.items()}
+    opened = {name: open_source(path, "volume", Selection(channel)) for name, path in named.items()}
     first = next(iter(opened.values()))
     for name, other in opened.items():
         if (other.shape, other.dtype) != (first.shape, first.dtype):
@@ -104,22 +116,33 @@ def ingest_volume(
         nm = " × ".join(f"{v:g}" for v in size)
         told = [f"a voxel size of {nm} nm (z, y, x) is assumed: the file states none", *told]
     contents = {n: s.content for n, s in signals.items() if n != "raw" or len(signals) == 1}
+    whole = analysed.source
+    more: dict[str, Any] = {}
+    if equalised:
+        if whole.dtype != np.uint8:
+            raise UnusableInput(f"{whole.name} was said to be equalised, but holds {whole.dtype}: equalised volumes are 8-bit")
+        more["equalised"] = True
     if region is not None:
         # digests and statistics span the whole input, so a region gives the same voxels as the whole
         signals = {n: replace(s, source=_cropped(s.source, region)) for n, s in signals.items()}
+        more["region"] = {"offset": list(region.offset), "of_shape": list(whole.shape)}
         analysed = signals["raw"] if "raw" in signals else signals[analysis_signal]
     identity = {
         "kind": "volume", "content": contents, "signal": analysis_signal if len(contents) > 1 else "raw",
         "region": [list(region.offset), list(region.shape)] if region is not None else None,
         "voxel_size_nm": [float(v) for v in size], "origin_nm": [float(v) for v in origin], "invert": inverted,
+        **({"equalised": True} if equalised else {}),
     }  # fmt: skip
     edge = block_edge(analysed.source.shape)
     spec = ImageSpec(analysed.source.shape, str(analysed.source.dtype), (edge,) * 3, "zyx", size, "raw")
     geometry = {"voxel_size_nm": [float(v) for v in size], "origin_nm": [float(v) for v in origin]}
-    return _register(
+    acquired = _register(
         store, "volume", identity, signals, analysed, spec, geometry, estimate, inverted, told,
-        {n: str(p) for n, p in named.items()}, report,
+        {n: str(p) for n, p in named.items()}, report, more,
     )  # fmt: skip
+    if equalise and not equalised:
+        take_tables(store, acquired.manifest, whole, report)
+    return acquired
 
 
 def ingest_movie(
@@ -128,30 +151,61 @@ def ingest_movie(
     *,
     pixel_size_um: float | Sequence[float] | None = None,
     frame_interval_s: float | None = None,
-    channel: int | None = None,
+    z_spacing_um: float | None = None,
+    selection: Selection | None = None,
     progress: Report | None = None,
 ) -> Acquisition:
     """Register a movie (or one frame). `pixel_size_um` and `frame_interval_s` are needed where the file states none.
 
+    `selection` chooses a channel and what becomes of a z-stack: one section or the maximum over z give an ordinary
+    movie, `per_section` keeps all sections (axes t,z,y,x), which takes their distance `z_spacing_um`.
     Raises UnusableInput, and then nothing is registered.
     """
     report = progress or _silent
-    opened = open_source(source, "movie", channel)
+    opened = open_source(source, "movie", selection)
+    if opened.z_as_time and (opened.grid.z_nm or (frame_interval_s is None and opened.grid.interval_s is None)):
+        raise UnusableInput(
+            f"{opened.name} is a z-stack of {opened.planes} sections: say what to do with z, --z-mode single (with "
+            "--z-section N), max_projection or per_section; or --axes TYX if they are time frames"
+        )
+    frames, sections = opened.planes // opened.sections, opened.sections
     pixel = agreed_pixel_size(opened.name, opened.grid, pixel_size_um)
-    interval = agreed_interval(opened.name, opened.grid, frame_interval_s, opened.planes)
+    interval = agreed_interval(opened.name, opened.grid, frame_interval_s, frames)
+    spacing = agreed_z_spacing(opened, z_spacing_um)
     if None in (opened.grid.y_nm, opened.grid.x_nm):
         nm = " × ".join(f"{1000 * v:g}" for v in dict.fromkeys(pixel))
         opened = opened.with_notes(f"a pixel size of {nm} nm is assumed: the file states none")
-    if opened.planes == 1:
+    if frames == 1:
         opened = opened.with_notes("one frame: nothing can be said about lifetimes")
+    geometry: dict[str, Any] = {"pixel_size_um": [pixel[0], pixel[1]], "frame_interval_s": interval}
+    more: dict[str, Any] = {}
+    if opened.depth is not None:
+        note = _of_stack(opened.depth)
+        more["z"] = {**asdict(opened.depth), "spacing_um": spacing}
+        if sections == 1:
+            more["z"]["note"] = note
+        opened = opened.with_notes(note)
     signal = _look("raw", opened, "movie", report)
-    geometry = {"pixel_size_um": [pixel[0], pixel[1]], "frame_interval_s": interval}
-    identity = {"kind": "movie", "content": {"raw": signal.content}, **geometry}
-    spec = ImageSpec(opened.shape, str(opened.dtype), (1, *opened.plane_shape), "tyx", (interval, *pixel), "raw")
+    if sections > 1 and spacing is not None:
+        geometry["z_spacing_um"] = spacing
+        shape, scale = (frames, sections, *opened.plane_shape), (interval, spacing, *pixel)
+        spec = ImageSpec(shape, str(opened.dtype), (1, 1, *opened.plane_shape), "tzyx", scale, "raw")
+    else:
+        spec = ImageSpec(opened.shape, str(opened.dtype), (1, *opened.plane_shape), "tyx", (interval, *pixel), "raw")
+    identity = {"kind": "movie", "content": {"raw": signal.content}, **geometry, **more}
     return _register(
         store, "movie", identity, {"raw": signal}, signal, spec, geometry, NO_POLARITY, False, [],
-        {"raw": str(source)}, report,
+        {"raw": str(source)}, report, more,
     )  # fmt: skip
+
+
+def _of_stack(depth: Depth) -> str:
+    if depth.mode == "per_section":
+        return f"{depth.sections} z sections a frame, each segmented by itself; their network is traced in 3-D"
+    what = (
+        f"section {depth.section} of {depth.sections}" if depth.mode == "single" else f"maximum over {depth.sections}"
+    )
+    return f"{what} z sections: {FLAT_CELLS}"
 
 
 def ingest_degraded(
@@ -173,6 +227,8 @@ def ingest_degraded(
     manifest = store.get_json(f"acquisitions/{acquisition_id}/manifest.json")
     if manifest["kind"] != "movie":
         raise UnusableInput(f"{acquisition_id} is a volume: noise is added to movies only")
+    if manifest.get("z", {}).get("mode") == "per_section":
+        raise UnusableInput(f"{acquisition_id} keeps its z sections: noise is added to flat movies only")
     if "degraded" in manifest:
         raise UnusableInput(
             f"{acquisition_id} has added noise already: start from the recording itself, "
@@ -192,12 +248,13 @@ def ingest_degraded(
         "acquisition": acquisition_id, "to_snr": float(to_snr), "noise_sd": [float(v) for v in noise_sd],
         "measured_by": measured_by,
     }  # fmt: skip
-    identity = {"kind": "movie", "content": {"raw": signal.content}, **geometry, "degraded": degraded}
+    more = {"degraded": degraded, **({"z": manifest["z"]} if "z" in manifest else {})}
+    identity = {"kind": "movie", "content": {"raw": signal.content}, **geometry, **more}
     scale = (geometry["frame_interval_s"], *geometry["pixel_size_um"])
     spec = ImageSpec(noisy.shape, str(noisy.dtype), (1, *noisy.plane_shape), "tyx", scale, "raw")
     return _register(
         store, "movie", identity, {"raw": signal}, signal, spec, geometry, NO_POLARITY, False, [],
-        dict(manifest["sources"]), report, {"degraded": degraded},
+        dict(manifest["sources"]), report, more,
     )  # fmt: skip
 
 

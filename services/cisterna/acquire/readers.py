@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cisterna.acquire.chunked import chunked_source, is_chunked
 from cisterna.acquire.folder import PICTURE_SUFFIXES, TIFF_SUFFIXES, folder_source
+from cisterna.acquire.layout import Selection
 from cisterna.acquire.source import Grid, Kind, PlaneSource, UnusableInput, checked
 from cisterna.acquire.tiff import tiff_source
 
@@ -14,21 +15,23 @@ TOLERANCE = 0.005
 """Relative difference at which the size in the file and the size given disagree."""
 
 
-def open_source(path: str | Path, kind: Kind, channel: int | None = None) -> PlaneSource:
+def open_source(path: str | Path, kind: Kind, selection: Selection | None = None) -> PlaneSource:
     """Opens a TIFF stack, a folder of planes, an OME-Zarr image, a Zarr or an N5 array.
 
-    `kind` says what the planes are: z of a volume or t of a movie. `channel` picks one of several channels (from 0).
-    Raises UnusableInput.
+    `kind` says what the planes are: z of a volume or t of a movie. `selection` picks one of several channels, names
+    axes that the file does not, and says what becomes of a z-stack. Raises UnusableInput.
     """
+    selection = selection or Selection()
     place = Path(path)
     if not place.exists():
         raise UnusableInput(f"{place} does not exist: check the path")
     if place.is_dir():
-        return checked(chunked_source(place, kind, channel) if is_chunked(place) else folder_source(place, channel))
+        read = chunked_source if is_chunked(place) else folder_source
+        return checked(read(place, kind, selection))
     if place.stat().st_size == 0:
         raise UnusableInput(f"{place} is empty (0 bytes): copy it again")
     if place.suffix.lower() in TIFF_SUFFIXES:
-        return checked(tiff_source(place, kind, channel))
+        return checked(tiff_source(place, kind, selection))
     raise UnusableInput(
         f"{place} is not a format Cisterna reads ({place.suffix or 'no ending'}): give a TIFF stack, a folder of TIFF "
         f"or {PICTURE_SUFFIXES[0][1:].upper()} planes, an OME-Zarr or an N5"
@@ -76,6 +79,30 @@ def agreed_pixel_size(name: str, grid: Grid, given_um: float | Sequence[float] |
             "correct one of them"
         )
     return (given[0], given[1])
+
+
+def agreed_z_spacing(source: PlaneSource, given_um: float | None) -> float | None:
+    """Distance of the sections of a z-stack in µm from the file and the argument; None where neither states it.
+
+    Raises UnusableInput where it is no positive number, where both differ by more than 0.5 %, where it is given for an
+    input without z, or where every section is kept and it is not known.
+    """
+    depth, name = source.depth, source.name
+    stated = source.grid.z_nm / 1000 if source.grid.z_nm and depth is not None else None
+    if given_um is None:
+        if stated is None and source.sections > 1:
+            raise UnusableInput(f"{name} states no distance of its z sections: give it with --z-spacing-nm D")
+        return stated
+    if depth is None:
+        raise UnusableInput(f"{name} is read as a movie without z: leave --z-spacing-nm out, or say --z-mode")
+    if not 0 < given_um < 1e3:
+        raise UnusableInput(f"z spacing {1000 * given_um:g} nm is not usable: give a positive number")
+    if stated is not None and abs(stated - given_um) > TOLERANCE * given_um:
+        raise UnusableInput(
+            f"{name} states a z spacing of {1000 * stated:g} nm, but {1000 * given_um:g} nm was given: "
+            "correct one of them"
+        )
+    return float(given_um)
 
 
 def agreed_interval(name: str, grid: Grid, given_s: float | None, frames: int) -> float:

@@ -58,10 +58,21 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Depth:
+    """A z-stack and what becomes of it: `sections` in the file, `section` the one that mode single reads."""
+
+    mode: str
+    sections: int
+    section: int | None = None
+
+
+@dataclass(frozen=True)
 class PlaneSource:
     """A volume (planes along z) or movie (planes along t), read plane by plane.
 
-    `read(i)` gives plane i as (y, x) in `dtype`; it raises UnusableInput where the file is damaged.
+    `read(i)` gives plane i as (y, x) in `dtype`; it raises UnusableInput where the file is damaged. `depth` stands in
+    movies made from a z-stack; in mode per_section all sections of a time point are planes, one after the other.
+    `z_as_time` says that a lone z axis was taken for time.
     """
 
     name: str
@@ -71,6 +82,13 @@ class PlaneSource:
     read: Callable[[int], NDArray[Any]]
     grid: Grid = field(default_factory=Grid)
     notes: tuple[str, ...] = ()
+    depth: Depth | None = None
+    z_as_time: bool = False
+
+    @property
+    def sections(self) -> int:
+        """Planes of one time point: 1 unless every section is kept."""
+        return self.depth.sections if self.depth is not None and self.depth.mode == "per_section" else 1
 
     @property
     def shape(self) -> tuple[int, int, int]:

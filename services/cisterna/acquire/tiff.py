@@ -13,13 +13,16 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from cisterna.acquire.colour import choose_sample
+from cisterna.acquire.layout import Selection, choose_planes, named_axes
 from cisterna.acquire.source import Grid, Kind, PlaneSource, UnusableInput, to_nm, to_s
 
 
-def tiff_source(path: Path, kind: Kind, channel: int | None) -> PlaneSource:
-    """The first series of a TIFF file as planes along z (volume) or t (movie).
+def tiff_source(path: Path, kind: Kind, selection: Selection) -> PlaneSource:
+    """The first series of a TIFF file as planes along z (volume), t, or t and z (movie).
 
-    Raises UnusableInput for a file that is no TIFF, is truncated, holds colour, or several channels without `channel`.
+    Raises UnusableInput for a file that is no TIFF, is truncated, or holds colour, channels or a z-stack without a
+    choice.
     """
     _refuse_broken_chain(path)
     try:
@@ -38,8 +41,10 @@ def tiff_source(path: Path, kind: Kind, channel: int | None) -> PlaneSource:
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
         raise UnusableInput(f"{path} is a palette image (indexed colours): save it as greyscale")
     read_at, axes, shape = _plane_reader(path, tif, series)
-    leading, pick, more = choose_planes(str(path), axes, shape, kind, channel)
-    notes += more
+    axes = named_axes(str(path), axes, selection)
+    channel_names = ome_channels(tif.ome_metadata) if tif.is_ome and tif.ome_metadata else []
+    chosen = choose_planes(str(path), axes, shape, kind, selection, channel_names)
+    notes += chosen.notes
     plane_axes = [a for a in axes if a in "YXS"]
     samples = shape[axes.index("S")] if "S" in axes else 1
     height, width = shape[axes.index("Y")], shape[axes.index("X")]
@@ -47,70 +52,36 @@ def tiff_source(path: Path, kind: Kind, channel: int | None) -> PlaneSource:
     flip = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and dtype.kind == "u"
     if flip:
         notes.append(f"{path.name} stores white as zero; its values were inverted on reading")
-    if samples > 1 and channel is None:
-        notes.append(f"{path.name} stores grey as {samples} equal colour samples; one was read")
 
-    def read(i: int) -> NDArray[Any]:
+    def page_at(index: tuple[int, ...], i: int) -> NDArray[Any]:
         try:
-            plane = read_at(pick(i))
+            return read_at(index)
         except UnusableInput:
             raise
         except Exception as e:
             raise UnusableInput(
                 f"plane {i} of {path} cannot be decoded ({_short(e)}): the file is damaged or truncated; copy it again"
             ) from e
-        if samples > 1:
-            plane = one_sample(str(path), i, np.moveaxis(plane, plane_axes.index("S"), -1), channel)
+
+    def coloured(index: tuple[int, ...], i: int) -> NDArray[Any]:
+        return np.moveaxis(page_at(index, i), plane_axes.index("S"), -1)
+
+    sample = None
+    if samples > 1 and min(height, width) > 0:
+        every = [index for i in range(chosen.count) for index in chosen.at(i)]
+        sample = choose_sample(str(path), samples, len(every), lambda i: coloured(every[i], i), selection.channel)
+        notes += sample.notes
+
+    def grey(index: tuple[int, ...], i: int) -> NDArray[Any]:
+        plane = page_at(index, i) if sample is None else np.ascontiguousarray(coloured(index, i)[..., sample.index])
         if plane.shape != (height, width):
             raise UnusableInput(f"plane {i} of {path} is {plane.shape}, not {(height, width)}: export the stack again")
         return np.iinfo(dtype).max - plane if flip else plane
 
-    return PlaneSource(str(path), leading, (height, width), dtype, read, tiff_grid(tif), tuple(notes))
-
-
-def choose_planes(
-    name: str, axes: str, shape: tuple[int, ...], kind: Kind, channel: int | None
-) -> tuple[int, Callable[[int], tuple[int, ...]], list[str]]:
-    """Which of the leading axes are planes: their number, a function plane → index of the leading axes, and notes.
-
-    Leading axes are those before the plane's own (Y, X, S), one letter each: Z, T, C, or an unnamed one (Q, I, ?).
-    """
-    leading = [(a, n) for a, n in zip(axes, shape, strict=True) if a not in "YXS"]
-    wanted, other = ("Z", "T") if kind == "volume" else ("T", "Z")
-    notes: list[str] = []
-    channels = next((n for a, n in leading if a == "C"), 1)
-    if channels > 1 and channel is None:
-        raise UnusableInput(f"{name} has {channels} channels: name one with --channel 0 to {channels - 1}")
-    if channel is not None and "S" not in axes and not 0 <= channel < channels:
-        raise UnusableInput(f"{name} has no channel {channel}: it has {channels}, counted from 0")
-    runs = [(a, n) for a, n in leading if a != "C" and n > 1]
-    if len(runs) > 1:
-        sizes = " × ".join(f"{a} {n}" for a, n in runs)
-        raise UnusableInput(f"{name} has several stacks ({sizes}): export one {kind} of one stack of planes")
-    axis, count = runs[0] if runs else (wanted, 1)
-    if axis == other:
-        told = {"Z": "z planes", "T": "time frames"}
-        notes.append(f"{Path(name).name} calls its planes {told[axis]}; they were read as {told[wanted]}")
-
-    def pick(i: int) -> tuple[int, ...]:
-        return tuple(i if (a, n) == (axis, count) and n > 1 else (channel or 0) if a == "C" else 0 for a, n in leading)
-
-    return count, pick, notes
-
-
-def one_sample(name: str, plane: int, image: NDArray[Any], channel: int | None) -> NDArray[Any]:
-    """One grey plane of (y, x, samples): the named sample, or the first where all colour samples agree."""
-    samples = image.shape[-1]
-    if channel is not None:
-        if not 0 <= channel < samples:
-            raise UnusableInput(f"{name} has no channel {channel}: it has {samples} colour samples, counted from 0")
-        return np.ascontiguousarray(image[..., channel])
-    colours = 3 if samples >= 3 else 1
-    if any(not np.array_equal(image[..., 0], image[..., s]) for s in range(1, colours)):
-        raise UnusableInput(
-            f"plane {plane} of {name} is a colour image: give a sample with --channel (0 red, 1 green, 2 blue)"
-        )
-    return np.ascontiguousarray(image[..., 0])
+    return PlaneSource(
+        str(path), chosen.count, (height, width), dtype, chosen.reader(grey), tiff_grid(tif), tuple(notes),
+        chosen.depth, chosen.z_as_time,
+    )  # fmt: skip
 
 
 def _plane_reader(
@@ -253,6 +224,15 @@ def ome_grid(xml: str) -> Grid:
         length("X"),
         to_s(float(interval), pixels.get("TimeIncrementUnit", "s")) if interval else None,
     )
+
+
+def ome_channels(xml: str) -> list[str]:
+    """Names of the channels of the first image of an OME-XML description; "" where one has none."""
+    try:
+        pixels = next(e for e in ElementTree.fromstring(xml).iter() if e.tag.rpartition("}")[2] == "Pixels")
+    except (ElementTree.ParseError, StopIteration):
+        return []
+    return [str(e.get("Name") or "") for e in pixels if e.tag.rpartition("}")[2] == "Channel"]
 
 
 def _short(error: BaseException) -> str:

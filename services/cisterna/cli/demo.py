@@ -90,7 +90,12 @@ def _inputs(folder: Path, args: argparse.Namespace) -> tuple[argparse.Namespace,
         **shared,
     )
     movie = argparse.Namespace(
-        input=args.er_movie, pixel_size_nm=args.pixel_size_nm, frame_interval_s=args.frame_interval_s, **shared
+        input=args.er_movie,
+        pixel_size_nm=args.pixel_size_nm,
+        frame_interval_s=args.frame_interval_s,
+        axes=None,
+        z_spacing_nm=None,
+        **shared,
     )
     if args.fibsem is None:
         if not (folder / "cell" / "truth.json").is_file():

@@ -19,13 +19,14 @@ from rich.table import Table
 from cisterna.chunks import Box
 from cisterna.cli.follow import follow
 from cisterna.cli.home import Home, Unreachable, UsageError
+from cisterna.cli.movie_input import add_movie_options, channel_of, ingest_movie_input, recipe_settings
 from cisterna.cli.progress import ingest_progress
 from cisterna.models import demo_models, install_model
 from cisterna.runs import record
 from cisterna.runs.acquisition import read_acquisition
 from cisterna.runs.lease import driver_alive
 from cisterna.runs.plan import Plan, UsedArray, check_models, make_plan
-from cisterna.runs.recipes import FibsemRecipe, Recipe, parse_recipe
+from cisterna.runs.recipes import ErMovieRecipe, FibsemRecipe, Recipe, parse_recipe
 from cisterna.store import ObjectStore, open_store
 
 CPU_FLOP_PER_S = 5e10
@@ -65,7 +66,7 @@ def _input_arguments(p: argparse.ArgumentParser, kind: str) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="one recipe value, e.g. eres.rules.link_nm=40"
     )
     p.add_argument("--store", help="store URL")
-    p.add_argument("--channel", type=int, help="channel of a multi-channel file, from 0")
+    p.add_argument("--channel", help="channel of a multi-channel file: a number from 0, or its name in the file")
     if kind == "fibsem":
         p.add_argument("--voxel-size-nm", type=float, nargs=3, metavar=("Z", "Y", "X"))
         p.add_argument(
@@ -89,11 +90,7 @@ def _input_arguments(p: argparse.ArgumentParser, kind: str) -> None:
             help="whether membranes are dark or bright",
         )
     else:
-        p.add_argument("--pixel-size-nm", type=float)
-        p.add_argument("--frame-interval-s", type=float)
-        p.add_argument(
-            "--cells", type=Path, metavar="LABELS", help="label image of the cells, (y,x) or (t,y,x): figures per cell"
-        )
+        add_movie_options(p)
 
 
 def submit_command(home: Home, kind: str, args: argparse.Namespace) -> int:
@@ -110,7 +107,7 @@ def submit_command(home: Home, kind: str, args: argparse.Namespace) -> int:
 def submit(home: Home, store: ObjectStore, kind: str, args: argparse.Namespace) -> tuple[str, int | None]:
     """Registers and starts a run; the exit code where it has ended before already."""
     degrade = getattr(args, "degrade_to_snr", None) is not None
-    recipe = None if degrade else read_recipe(kind, args.recipe, args.set)
+    recipe = None if degrade else read_recipe(kind, args.recipe, recipe_settings(args))
     if driver_command() is None:
         home.addresses()  # no services: say so before anything is registered
     plan = _registered_plan(store, kind, recipe, args) if recipe else _degraded_plan(store, args)
@@ -239,7 +236,7 @@ def named_paths(options: list[str], flag: str) -> dict[str, Path]:
 
 
 def _registered_plan(store: ObjectStore, kind: str, recipe: Recipe, args: argparse.Namespace) -> Plan:
-    from cisterna.acquire import ingest_existing, ingest_movie, ingest_volume
+    from cisterna.acquire import ingest_existing, ingest_volume
 
     for folder in demo_models():
         install_model(store, folder)
@@ -257,51 +254,44 @@ def _registered_plan(store: ObjectStore, kind: str, recipe: Recipe, args: argpar
                 analysis_signal=args.analysis_signal,
                 region=parse_region(args.region) if args.region else None,
                 polarity=args.polarity,
-                channel=args.channel,
+                channel=channel_of(args.channel),
                 progress=progress,
-            )
+            ).id
         else:
-            if args.input is None:
-                raise UsageError("give the INPUT movie")
-            acquired = ingest_movie(
-                store,
-                args.input,
-                pixel_size_um=args.pixel_size_nm / 1000 if args.pixel_size_nm else None,
-                frame_interval_s=args.frame_interval_s,
-                channel=args.channel,
-                progress=progress,
-            )
+            assert isinstance(recipe, ErMovieRecipe)
+            acquired = ingest_movie_input(store, args, recipe, progress)
         uses: dict[str, UsedArray] = {}
         if getattr(args, "cells", None) is not None:
-            uses["cells"] = _cells(store, acquired.id, args.cells)
+            uses["cells"] = _cells(store, acquired, args.cells)
         for name, path in named_paths(getattr(args, "use", []), "--use").items():
-            used = ingest_existing(store, acquired.id, name, path)
+            used = ingest_existing(store, acquired, name, path)
             uses[name] = UsedArray(used.path, used.identity, str(path))
-    return make_plan(store, recipe, read_acquisition(store, acquired.id), uses)
+    return make_plan(store, recipe, read_acquisition(store, acquired), uses)
 
 
 def _degraded_plan(store: ObjectStore, args: argparse.Namespace) -> Plan:
     """The same recipe over a copy of a finished run's recording with noise added (docs/compare.md)."""
-    from cisterna.acquire import ingest_movie
     from cisterna.cli.degrade import ingest_degraded_copy, run_to_degrade
 
-    given = [args.pixel_size_nm, args.frame_interval_s, args.channel, args.cells]
+    given = [
+        args.pixel_size_nm,
+        args.frame_interval_s,
+        args.channel,
+        args.cells,
+        args.axes,
+        args.z_mode,
+        args.z_section,
+    ]
+    given.append(args.z_spacing_nm)
     if args.input is None:
         raise UsageError("give the INPUT movie, or a finished run of it")
     with ingest_progress() as progress:
         acquired = None
         if args.input.exists():
-            acquired = ingest_movie(
-                store,
-                args.input,
-                pixel_size_um=args.pixel_size_nm / 1000 if args.pixel_size_nm else None,
-                frame_interval_s=args.frame_interval_s,
-                channel=args.channel,
-                progress=progress,
-            ).id
+            acquired = ingest_movie_input(store, args, None, progress)
         elif any(value is not None for value in given):
             raise UsageError(
-                f"{args.input} is no file: sizes, channel and cells of a run stand already, leave them out"
+                f"{args.input} is no file: sizes, axes, channel and cells of a run stand already, leave them out"
             )
         document = run_to_degrade(store, args.input, acquired)
         recipe_yaml = store.get(f"{record.run_folder(document['run_id'])}/recipe.yaml").decode()
@@ -323,7 +313,7 @@ def _cells(store: ObjectStore, acquisition_id: str, path: Path) -> UsedArray:
 
 def plan_command(home: Home, kind: str, args: argparse.Namespace) -> int:
     """Prints what submit would do. The input is read into a store in memory: nothing is registered or computed."""
-    recipe = read_recipe(kind, args.recipe, args.set)
+    recipe = read_recipe(kind, args.recipe, recipe_settings(args))
     plan = _registered_plan(open_store("memory://"), kind, recipe, args)
     estimate = estimates(plan)
     if args.json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +14,14 @@ from cisterna.graph.skeleton import Floats
 
 @dataclass(frozen=True)
 class Confidence:
-    """Mean probability of the traced classes, 0 to 1: 3 × 3 pixels around each node, along each edge's curve."""
+    """Mean probability of the traced classes, 0 to 1: 3 pixels along each axis around each node, along each curve."""
 
     nodes: Floats
     edges: Floats
 
 
 def confidences(network: Network, classes: np.ndarray, confidence: np.ndarray, traced: tuple[str, ...]) -> Confidence:
-    """Reads a confidence image (y, x), uint8: the probability of each pixel's class times 255.
+    """Reads a confidence image (y, x) or (z, y, x), uint8: the probability of each pixel's class times 255.
 
     Where the pixel is of a class that was not traced (a filled hole, a smoothed curve beside its tubule), what is left
     to the traced classes is taken: one minus it.
@@ -34,9 +35,9 @@ def confidences(network: Network, classes: np.ndarray, confidence: np.ndarray, t
         return np.asarray(np.where(own[classes[at]], value, 1 - value), np.float64)
 
     around = np.zeros(len(network.positions))
-    for dy in (-1, 0, 1):
-        for dx in (-1, 0, 1):
-            around += probability(network.positions + np.array([dy, dx]))
+    steps = list(itertools.product((-1, 0, 1), repeat=classes.ndim))
+    for step in steps:
+        around += probability(network.positions + np.array(step))
     along = np.concatenate([[0.0], np.cumsum(probability(network.lines.points))])
     start = network.lines.start
-    return Confidence(around / 9, (along[start[1:]] - along[start[:-1]]) / np.maximum(np.diff(start), 1))
+    return Confidence(around / len(steps), (along[start[1:]] - along[start[:-1]]) / np.maximum(np.diff(start), 1))

@@ -14,6 +14,7 @@ from cisterna.graph.dynamics import Dynamics, measure_dynamics
 from cisterna.graph.frames import FrameTables, from_npz, join, to_npz
 from cisterna.graph.parameters import FigureParameters, TracingParameters, TrackingParameters
 from cisterna.graph.side_by_side import SideBySide
+from cisterna.graph.stack_calls import summarise_stacks_call, trace_stack_call
 from cisterna.graph.static_scene import StaticScene, static_scene
 from cisterna.graph.three_way import with_traced_null
 from cisterna.graph.tracing import pixel_spacing
@@ -138,6 +139,12 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
             }
 
         return self._write_tables(context, request, read, compute)
+
+    def TraceStack(self, request: graph_pb2.TraceStackRequest, context: grpc.ServicerContext) -> Any:
+        return trace_stack_call(self.worker, STAGE_VERSION, request, context)
+
+    def SummariseStacks(self, request: graph_pb2.SummariseStacksRequest, context: grpc.ServicerContext) -> Any:
+        return summarise_stacks_call(self.worker, STAGE_VERSION, request, context)
 
     def DrawStaticFrame(self, request: graph_pb2.DrawStaticFrameRequest, context: grpc.ServicerContext) -> Any:
         store = self.worker.store

@@ -27,7 +27,8 @@ class Source:
 class Acquisition:
     """An ingested volume or movie.
 
-    ``scale``: voxel size per axis, nm for volumes (z,y,x); for movies seconds and µm (t,y,x).
+    ``scale``: voxel size per axis, nm for volumes (z,y,x); for movies seconds and µm (t,y,x; t,z,y,x where every z
+    section is kept).
     ``raw`` is the analysis signal; ``detectors`` the images it was made from, empty where there is one.
     """
 
@@ -42,6 +43,12 @@ class Acquisition:
     stack_max: float
     notes: tuple[str, ...]
     manifest: Mapping[str, Any]
+
+    @property
+    def z_mode(self) -> str | None:
+        """What became of the z-stack that a movie was made from; None where there was none."""
+        z = self.manifest.get("z")
+        return str(z["mode"]) if z else None
 
 
 def manifest_path(acquisition_id: str) -> str:
@@ -70,7 +77,8 @@ def from_manifest(manifest: Mapping[str, Any]) -> Acquisition:
     else:
         pixel = raw["pixel_size_um"]
         y, x = pixel if isinstance(pixel, list | tuple) else (pixel, pixel)
-        scale = (float(raw["frame_interval_s"]), float(y), float(x))
+        sections = (float(raw["z_spacing_um"]),) if "z_spacing_um" in raw else ()
+        scale = (float(raw["frame_interval_s"]), *sections, float(y), float(x))
     return Acquisition(
         id=str(manifest["id"]),
         identity=str(manifest["identity"]),
@@ -83,6 +91,8 @@ def from_manifest(manifest: Mapping[str, Any]) -> Acquisition:
         stack_max=float(manifest["statistics"]["stack_max"]),
         notes=tuple(manifest["notes"]),
         manifest=manifest,
+        offset=tuple(int(n) for n in manifest.get("region", {}).get("offset", (0, 0, 0))),
+        equalised=bool(manifest.get("equalised", False)),
     )
 
 

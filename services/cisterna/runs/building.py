@@ -78,7 +78,7 @@ class Builder:
         self.tables: dict[str, str] = {}
         self.models: dict[str, Mapping[str, Any]] = {}
         self.warnings: list[str] = []
-        axes = "zyx" if acquisition.kind == "volume" else "tyx"
+        axes = "zyx" if acquisition.kind == "volume" else "tzyx" if len(acquisition.scale) == 4 else "tyx"
         self.spec = ImageSpec(acquisition.raw.shape, "uint8", acquisition.block, axes, acquisition.scale)
         self.grid = self.spec.grid
 
@@ -99,7 +99,10 @@ class Builder:
         self.stages.append(stage)
         return stage
 
-    def chunk(self, level_path: str, identity: str, block: int, halo: Sequence[int] = (0, 0, 0)) -> common_pb2.ChunkRef:
+    def chunk(
+        self, level_path: str, identity: str, block: int, halo: Sequence[int] | None = None
+    ) -> common_pb2.ChunkRef:
+        halo = (0,) * len(self.grid.shape) if halo is None else halo
         return common_pb2.ChunkRef(
             array=common_pb2.ArrayRef(path=level_path, identity=identity), box=box_ref(self.grid.box(block)), halo=halo
         )

@@ -9,6 +9,7 @@ from typing import Any
 from cisterna.chunks import Box
 from cisterna.models.digest import canonical_json
 from cisterna.runs.building import Builder, Plan, UsedArray, box_ref, sizes, task_ref
+from cisterna.runs.er_stack import add_stack_network, check_stack, check_z, flat_note
 from cisterna.runs.recipes import ErMovieRecipe
 from cisterna.runs.stages import VERSIONS, Needs, Stage, every, same
 from cisterna.runs.static_floor import add_static_floor, field_um
@@ -19,12 +20,15 @@ from cisterna.v1 import common_pb2, ernet_pb2, graph_pb2
 def plan_er_movie(b: Builder, recipe: ErMovieRecipe, uses: Mapping[str, UsedArray]) -> Plan:
     model = b.model(recipe.ernet.model, "ernet", "ernet.model")
     acquisition = b.acquisition
+    check_z(recipe, acquisition)
+    if acquisition.z_mode == "per_section":
+        check_stack(recipe, model, uses)
     version = VERSIONS["ernet"]
     params = {"stack_min": acquisition.stack_min, "stack_max": acquisition.stack_max}
     key = stage_key("ernet", version, model["digest"], params, {"raw": acquisition.identity})
     classes = b.image("classes", "ernet", key, "uint8", "ernet/classes")
     confidence = b.image("confidence", "ernet", key, "uint8", "ernet/confidence")
-    temporal = (int(model.get("temporal_context", 0)), 0, 0)
+    temporal = (int(model.get("temporal_context", 0)), *(0,) * (len(b.spec.shape) - 1))
     raw_level = f"{acquisition.raw.path}/0"
 
     def request(block: int, attempt: int) -> Any:
@@ -56,6 +60,10 @@ def plan_er_movie(b: Builder, recipe: ErMovieRecipe, uses: Mapping[str, UsedArra
     b.arrays |= {"ernet/classes": classes.path, "ernet/confidence": confidence.path}
     b.pyramids(stage, classes, common_pb2.DownsampleBlockRequest.MODE_NEAREST)
     b.pyramids(stage, confidence, common_pb2.DownsampleBlockRequest.MODE_MEAN)
+    _warn_of_scale(b, recipe.ernet.model, model)
+    if acquisition.z_mode == "per_section":
+        add_stack_network(b, recipe, classes, confidence, key)
+        return b.finish(recipe, uses)
     interval_s, *pixel_um = acquisition.scale
     tracing, tracking = dict(recipe.graph.tracing), dict(recipe.graph.tracking)
     trace_version = VERSIONS["graph-trace"]
@@ -99,7 +107,10 @@ def plan_er_movie(b: Builder, recipe: ErMovieRecipe, uses: Mapping[str, UsedArra
         )
     )
     summary_version = VERSIONS["graph-summary"]
+    note = flat_note(acquisition)
     summary_params = {"tracking": tracking, "pixel_size_um": pixel_um, "frame_interval_s": interval_s}
+    if note:
+        summary_params["note"] = note
     summary_key = stage_key("graph-summary", summary_version, "", summary_params, {"traced": trace_key})
     folder = f"{stage_folder('graph-summary', summary_key)}/tables"
 
@@ -113,6 +124,7 @@ def plan_er_movie(b: Builder, recipe: ErMovieRecipe, uses: Mapping[str, UsedArra
             frame_interval_s=interval_s,
             tracking_json=canonical_json(tracking),
             field_um=field_um(b),
+            note=note,
         )
 
     dynamics = ("junctions", "episodes", "events", "tips", "tip_phases", "dynamics", "survival")
@@ -137,13 +149,16 @@ def plan_er_movie(b: Builder, recipe: ErMovieRecipe, uses: Mapping[str, UsedArra
     b.tables.update(tables)
     class_map = common_pb2.ArrayRef(path=classes.level(0), identity=key)
     add_static_floor(b, recipe.graph.static_floor_frames, recipe.ernet.model, model, class_map, tracing, tracking)
-    trained = model.get("pixel_size_um")
+    return b.finish(recipe, uses)
+
+
+def _warn_of_scale(b: Builder, name: str, model: Mapping[str, Any]) -> None:
+    pixel_um, trained = b.acquisition.scale[-2:], model.get("pixel_size_um")
     if trained and any(not math.isclose(p, float(trained), rel_tol=0.1) for p in pixel_um):
         b.warnings.append(
-            f"Pixels are {sizes(pixel_um)} µm, model {recipe.ernet.model} was trained at {trained:g} µm: "
+            f"Pixels are {sizes(pixel_um)} µm, model {name} was trained at {trained:g} µm: "
             "expect errors at other scales."
         )
-    return b.finish(recipe, uses)
 
 
 def _cells(b: Builder, uses: Mapping[str, UsedArray]) -> tuple[UsedArray | None, int]:

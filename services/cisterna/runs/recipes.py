@@ -25,6 +25,10 @@ REQUIRED_CLASSES = ("er", "copi", "tubular_eres")
 """Without one of these the exit-site rules cannot be applied."""
 
 
+Z_MODES = ("single", "max_projection", "per_section")
+"""`z_mode` of an er-movie run over a z-stack."""
+
+
 class RecipeError(ValueError):
     """A recipe that cannot be followed: the sentence names the key and what to write instead."""
 
@@ -105,6 +109,10 @@ class ErMovieRecipe:
     """ER movie → classes, networks, metrics, junction lifetimes."""
 
     recipe: str = "er-movie"
+    z_mode: str | None = None
+    """What a z-stack becomes: single, max_projection or per_section; null: the movie has no z (docs/ingest.md)."""
+    z_section: int | None = None
+    """The section of z_mode single, from 0; null: there is one."""
     ernet: ErnetRecipe = ErnetRecipe()
     graph: GraphRecipe = GraphRecipe()
 
@@ -147,6 +155,7 @@ def to_yaml(recipe: Recipe) -> str:
 def check_recipe(recipe: Recipe, source: str = "recipe") -> None:
     """Values that types cannot express; raises RecipeError."""
     if not isinstance(recipe, FibsemRecipe):
+        _check_z(recipe, source)
         _check_graph(recipe.graph, source)
         return
     if recipe.segment.input not in ("raw", "denoised"):
@@ -183,6 +192,18 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> None:
     for name, value in recipe.eres.min_diameter_nm.items():
         if not isinstance(value, int | float) or not value >= 0:
             raise RecipeError(f"{source}: eres.min_diameter_nm.{name} is {value!r}; write a length in nm, 0 or more")
+
+
+def _check_z(recipe: ErMovieRecipe, source: str) -> None:
+    if recipe.z_mode is not None and recipe.z_mode not in Z_MODES:
+        raise RecipeError(f"{source}: z_mode is {recipe.z_mode!r}; write {', '.join(Z_MODES)} or null")
+    section = recipe.z_section
+    if section is not None and (isinstance(section, bool) or section < 0):
+        raise RecipeError(f"{source}: z_section is {section!r}; write the number of a section, from 0, or null")
+    if section is not None and recipe.z_mode != "single":
+        raise RecipeError(
+            f"{source}: z_section is {section}, but z_mode is {recipe.z_mode or 'null'}; it belongs to z_mode single"
+        )
 
 
 def _check_graph(graph: GraphRecipe, source: str) -> None:

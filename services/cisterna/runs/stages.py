@@ -27,6 +27,8 @@ VERSIONS: Mapping[str, int] = {
     "eres-statistics": 2,
     "graph-trace": 2,
     "graph-summary": 2,
+    "graph-trace-stack": 2,
+    "graph-summary-stack": 2,
     "graph-static": 2,
     "ernet-static": 1,
     "graph-trace-static": 2,

@@ -36,7 +36,8 @@ SMALLEST_LEVEL = 128
 class ImageSpec:
     """What an image is: shape, type, blocks and physical scale.
 
-    ``scale`` is the voxel size per axis: nm for volumes (axes zyx), seconds and µm for movies (axes tyx).
+    ``scale`` is the voxel size per axis: nm for volumes (axes zyx), seconds and µm for movies (axes tyx, or tzyx
+    where every z section is kept; blocks are whole frames, and neither time nor the sections are ever coarsened).
     ``downsampling`` is how the coarser levels are made: ``mean``, or ``nearest`` for labels and classes.
     """
 
@@ -49,8 +50,8 @@ class ImageSpec:
     downsampling: str = "mean"
 
     def __post_init__(self) -> None:
-        if self.axes not in ("zyx", "tyx"):
-            raise ValueError(f"axes must be zyx or tyx, got {self.axes}")
+        if self.axes not in ("zyx", "tyx", "tzyx"):
+            raise ValueError(f"axes must be zyx, tyx or tzyx, got {self.axes}")
         if not len(self.shape) == len(self.block) == len(self.axes) == len(self.scale):
             raise ValueError(
                 f"shape {self.shape}, block {self.block}, scale {self.scale} need one value per axis {self.axes}"
@@ -58,7 +59,14 @@ class ImageSpec:
 
     @property
     def chunk(self) -> tuple[int, ...]:
-        return (CHUNK_EDGE,) * 3 if self.axes == "zyx" else (1, FRAME_CHUNK_EDGE, FRAME_CHUNK_EDGE)
+        if self.axes == "zyx":
+            return (CHUNK_EDGE,) * 3
+        return (*(1,) * self.leading, FRAME_CHUNK_EDGE, FRAME_CHUNK_EDGE)
+
+    @property
+    def leading(self) -> int:
+        """Axes that count frames: none of a volume, t of a movie, t and z where every section is kept."""
+        return 0 if self.axes == "zyx" else len(self.axes) - 2
 
     @property
     def shard(self) -> tuple[int, ...]:
@@ -71,26 +79,25 @@ class ImageSpec:
 
     @property
     def levels(self) -> tuple[ImageSpec, ...]:
-        """This level and all coarser ones; time is never coarsened."""
+        """This level and all coarser ones; frames are never merged."""
         found = [self]
-        while max(n for n, a in zip(found[-1].shape, self.axes, strict=True) if a != "t") > SMALLEST_LEVEL:
+        while max(found[-1].shape[self.leading :]) > SMALLEST_LEVEL:
             found.append(found[-1].coarser)
         return tuple(found)
 
     @property
     def factor(self) -> tuple[int, ...]:
         """Integer factor per axis to the next coarser level: axes much coarser than the finest wait for the others."""
-        finest = min(s for s, a in zip(self.scale, self.axes, strict=True) if a != "t")
-        return tuple(
-            1 if a == "t" or n == 1 or s >= 2 * finest else 2
-            for n, a, s in zip(self.shape, self.axes, self.scale, strict=True)
-        )
+        frames, inside = self.shape[self.leading :], self.scale[self.leading :]
+        finest = min(inside)
+        spatial = (1 if n == 1 or s >= 2 * finest else 2 for n, s in zip(frames, inside, strict=True))
+        return (*(1,) * self.leading, *spatial)
 
     @property
     def coarser(self) -> ImageSpec:
         f = self.factor
         shape = tuple(-(-n // k) for n, k in zip(self.shape, f, strict=True))
-        block = self.block if self.axes == "zyx" else (1, *shape[1:])
+        block = self.block if self.axes == "zyx" else (*(1,) * self.leading, *shape[self.leading :])
         scale = tuple(s * k for s, k in zip(self.scale, f, strict=True))
         return ImageSpec(shape, self.dtype, block, self.axes, scale, self.name, self.downsampling)
 

@@ -95,14 +95,20 @@ class Table:
             raise ValueError(f"table {self.name}: the key {twice} occurs twice")
         return out
 
-    def to_parquet_bytes(self, df: pd.DataFrame) -> bytes:
-        """The frame as Parquet: one row group, zstd, no time stamps, so that equal rows give equal bytes."""
+    def to_parquet_bytes(self, df: pd.DataFrame, note: str = "") -> bytes:
+        """The frame as Parquet: one row group, zstd, no time stamps, so that equal rows give equal bytes.
+
+        `note` is said of the whole table, in its metadata as `cisterna_note`.
+        """
         df = self.frame(df)
         columns = [
             pa.array(df[c.name].tolist() if df[c.name].dtype == object else df[c.name].to_numpy(), type=_ARROW[c.dtype])
             for c in self.columns
         ]
-        table = pa.Table.from_arrays(columns, schema=self.arrow)
+        schema = self.arrow
+        if note:
+            schema = schema.with_metadata({**(schema.metadata or {}), b"cisterna_note": note.encode()})
+        table = pa.Table.from_arrays(columns, schema=schema)
         out = io.BytesIO()
         pq.write_table(table, out, compression="zstd", row_group_size=max(1, table.num_rows), store_schema=True)
         return out.getvalue()

@@ -55,6 +55,16 @@ class GraphServiceStub:
                 request_serializer=cisterna_dot_v1_dot_graph__pb2.SummariseMovieRequest.SerializeToString,
                 response_deserializer=cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
                 _registered_method=True)
+        self.TraceStack = channel.unary_unary(
+                '/cisterna.v1.GraphService/TraceStack',
+                request_serializer=cisterna_dot_v1_dot_graph__pb2.TraceStackRequest.SerializeToString,
+                response_deserializer=cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+                _registered_method=True)
+        self.SummariseStacks = channel.unary_unary(
+                '/cisterna.v1.GraphService/SummariseStacks',
+                request_serializer=cisterna_dot_v1_dot_graph__pb2.SummariseStacksRequest.SerializeToString,
+                response_deserializer=cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+                _registered_method=True)
 
 
 class GraphServiceServicer:
@@ -88,6 +98,20 @@ class GraphServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TraceStack(self, request, context):
+        """Traces the network of one time point of a z-stack in three dimensions: parts of the tables of stacks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SummariseStacks(self, request, context):
+        """Joins the parts of all time points of a z-stack: final tables. One task a run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GraphServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -109,6 +133,16 @@ def add_GraphServiceServicer_to_server(servicer, server):
             'SummariseFloor': grpc.unary_unary_rpc_method_handler(
                     servicer.SummariseFloor,
                     request_deserializer=cisterna_dot_v1_dot_graph__pb2.SummariseMovieRequest.FromString,
+                    response_serializer=cisterna_dot_v1_dot_common__pb2.TaskReply.SerializeToString,
+            ),
+            'TraceStack': grpc.unary_unary_rpc_method_handler(
+                    servicer.TraceStack,
+                    request_deserializer=cisterna_dot_v1_dot_graph__pb2.TraceStackRequest.FromString,
+                    response_serializer=cisterna_dot_v1_dot_common__pb2.TaskReply.SerializeToString,
+            ),
+            'SummariseStacks': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummariseStacks,
+                    request_deserializer=cisterna_dot_v1_dot_graph__pb2.SummariseStacksRequest.FromString,
                     response_serializer=cisterna_dot_v1_dot_common__pb2.TaskReply.SerializeToString,
             ),
     }
@@ -219,6 +253,60 @@ class GraphService:
             target,
             '/cisterna.v1.GraphService/SummariseFloor',
             cisterna_dot_v1_dot_graph__pb2.SummariseMovieRequest.SerializeToString,
+            cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TraceStack(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cisterna.v1.GraphService/TraceStack',
+            cisterna_dot_v1_dot_graph__pb2.TraceStackRequest.SerializeToString,
+            cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SummariseStacks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cisterna.v1.GraphService/SummariseStacks',
+            cisterna_dot_v1_dot_graph__pb2.SummariseStacksRequest.SerializeToString,
             cisterna_dot_v1_dot_common__pb2.TaskReply.FromString,
             options,
             channel_credentials,
