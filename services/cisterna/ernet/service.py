@@ -40,8 +40,8 @@ class ErnetService(ernet_pb2_grpc.ErnetServiceServicer):
         box = Box(tuple(source.box.offset), tuple(source.box.shape))
 
         def read() -> tuple[NDArray[Any], tuple[float, float], Mapping[str, Any]]:
-            if box.ndim != 3:
-                raise ValueError(f"a block of frames has axes t,y,x; the request's box has {box.ndim}")
+            if box.ndim not in (3, 4):
+                raise ValueError(f"a block of frames has axes t,y,x or t,z,y,x; the request's box has {box.ndim}")
             model = self.worker.models(request.model.name, request.model.digest)
             if model.family != FAMILY:
                 raise ValueError(f"model {model.name} is of family {model.family}; this service runs {FAMILY}")
@@ -53,8 +53,10 @@ class ErnetService(ernet_pb2_grpc.ErnetServiceServicer):
         def compute(data: tuple[NDArray[Any], tuple[float, float], Mapping[str, Any]]) -> Maps:
             frames, factors, entry = data
             network = self.network(request.model.name, entry)
-            maps = [segment_frame(frame, request.stack_min, request.stack_max, network, factors) for frame in frames]
-            return np.stack([classes for classes, _ in maps]), np.stack([confidence for _, confidence in maps])
+            flat = frames.reshape(-1, *frames.shape[-2:])
+            maps = [segment_frame(frame, request.stack_min, request.stack_max, network, factors) for frame in flat]
+            classes, confidence = (np.stack(part).reshape(frames.shape) for part in zip(*maps, strict=True))
+            return classes, confidence
 
         def write(maps: Maps) -> tuple[list[Written], dict[str, float]]:
             classes, confidence = maps
