@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import pandas as pd
 
 from cisterna.chunks import Box
 from cisterna.graph.dynamics import Dynamics, measure_dynamics
@@ -38,6 +39,7 @@ from cisterna.tables.networks import (
     TIP_PHASES,
     TIPS,
 )
+from cisterna.tables.schema import Table
 from cisterna.v1 import common_pb2, graph_pb2, graph_pb2_grpc
 
 STAGE_VERSION = 2
@@ -110,19 +112,23 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
 
         def compute(data: tuple[TrackingParameters, FrameTables]) -> dict[str, bytes]:
             tables, found = data[1], self._dynamics(request, *data)
+
+            def packed(table: Table, rows: pd.DataFrame) -> bytes:
+                return table.to_parquet_bytes(rows, request.note)
+
             return {
-                "frames": FRAMES.to_parquet_bytes(tables.frames),
-                "nodes": NODES.to_parquet_bytes(found.nodes),
-                "edges": EDGES.to_parquet_bytes(tables.edges),
-                "cells": CELLS.to_parquet_bytes(tables.cells),
-                "multi_way": MULTI_WAY.to_parquet_bytes(with_traced_null(tables.multi_way, min(request.pixel_size_um))),
-                "junctions": JUNCTIONS.to_parquet_bytes(found.junctions),
-                "episodes": EPISODES.to_parquet_bytes(found.episodes),
-                "events": EVENTS.to_parquet_bytes(found.events),
-                "tips": TIPS.to_parquet_bytes(found.tips),
-                "tip_phases": TIP_PHASES.to_parquet_bytes(found.tip_phases),
-                "dynamics": DYNAMICS.to_parquet_bytes(found.dynamics),
-                "survival": SURVIVAL.to_parquet_bytes(found.survival),
+                "frames": packed(FRAMES, tables.frames),
+                "nodes": packed(NODES, found.nodes),
+                "edges": packed(EDGES, tables.edges),
+                "cells": packed(CELLS, tables.cells),
+                "multi_way": packed(MULTI_WAY, with_traced_null(tables.multi_way, min(request.pixel_size_um))),
+                "junctions": packed(JUNCTIONS, found.junctions),
+                "episodes": packed(EPISODES, found.episodes),
+                "events": packed(EVENTS, found.events),
+                "tips": packed(TIPS, found.tips),
+                "tip_phases": packed(TIP_PHASES, found.tip_phases),
+                "dynamics": packed(DYNAMICS, found.dynamics),
+                "survival": packed(SURVIVAL, found.survival),
             }
 
         return self._write_tables(context, request, read, compute)
