@@ -120,7 +120,7 @@ def test_every_figure_of_a_cell_that_holds_the_frame_is_the_frames():
     cell, frame = found.cells.iloc[0], found.frames.iloc[0]
     assert found.frames["sheets"][0] > 0
     shared = [n for n in CELLS.names if n in FRAMES.names and not n.endswith(("_low", "_high"))]
-    assert len(shared) == 55
+    assert len(shared) == 59
     for name in shared:
         assert cell[name] == frame[name] or (cell[name] != cell[name] and frame[name] != frame[name]), name
     assert cell["er_share_of_cell"] == frame["er_share_of_image"]

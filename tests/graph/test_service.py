@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from cisterna.chunks import BlockGrid, Box
 from cisterna.graph import TracingParameters
+from cisterna.graph.flicker import class_changes
 from cisterna.graph.frames import trace_frame
 from cisterna.graph.service import STAGE_VERSION, GraphService
 from cisterna.phantoms.er_movie import er_movie
@@ -25,14 +26,20 @@ from cisterna.store import open_store
 from cisterna.store.arrays import ImageSpec, create_image, read_box, write_block
 from cisterna.tables.networks import (
     CELLS,
+    DYNAMICS,
     EDGES,
+    EPISODES,
+    EVENTS,
     FLOOR,
+    FLOOR_FRAMES,
     FLOOR_SCENE,
     FLOOR_SURVIVAL,
     FRAMES,
     JUNCTIONS,
     MULTI_WAY,
     NODES,
+    TIP_PHASES,
+    TIPS,
 )
 from cisterna.v1 import common_pb2, graph_pb2, graph_pb2_grpc
 
@@ -138,6 +145,56 @@ def test_a_movie_becomes_four_tables(place: SimpleNamespace, movie: SimpleNamesp
     assert (junctions["last_frame"] == 3).sum() > 0.7 * (nodes.query("frame == 0")["kind"] == "junction").sum()
 
 
+def with_neighbours(place: SimpleNamespace, block: int, key: str) -> graph_pb2.TraceFramesRequest:
+    request = trace(place, block, key)
+    request.classes.halo.extend([1, 0, 0])
+    return request
+
+
+def test_flicker_does_not_depend_on_how_frames_are_cut_into_blocks(place: SimpleNamespace, movie: SimpleNamespace):
+    for block in range(place.grid.blocks):
+        place.stub.TraceFrames(with_neighbours(place, block, "single"))
+    whole = trace(place, 0, "whole")
+    for chunk in (whole.classes, whole.confidence, whole.raw):
+        chunk.box.CopyFrom(common_pb2.Box(offset=[0, 0, 0], shape=movie.classes.shape))
+    place.stub.TraceFrames(whole)
+    request = summarise(place, "whole")
+    request.blocks = 1
+    for job in (summarise(place, "single"), request):
+        place.stub.SummariseMovie(job)
+    single, together = (FRAMES.from_parquet_bytes(tables(place, key)["frames"]) for key in ("single", "whole"))
+    pd.testing.assert_frame_equal(single, together)
+    expected = class_changes(*movie.classes[:3])
+    assert single["flicker_share"][1] == expected["flicker_share"]
+    # Frame 2 is empty between two alike: all that its neighbours agree on is gone in it.
+    assert single["tubule_flicker_share"][2] == 1
+    assert np.isnan(single["flicker_share"][[0, 3]]).all()
+    assert np.isnan(single["changed_share"][0])
+    assert not np.isnan(single["changed_share"][3])
+
+
+def test_the_gate_is_a_flag_in_every_table(place: SimpleNamespace):
+    for block in range(place.grid.blocks):
+        place.stub.TraceFrames(trace(place, block))
+    place.stub.SummariseMovie(summarise(place))
+    folder = "stages/graph-summary/k/tables"
+    frames = FRAMES.from_parquet_bytes(place.store.get(f"{folder}/frames.parquet"))
+    flags = frames["snr_flag"].tolist()
+    assert flags == ["ok", "ok", "snr_not_applicable", "ok"]
+    for table in (NODES, EDGES, MULTI_WAY):
+        rows = table.from_parquet_bytes(place.store.get(f"{folder}/{table.name}.parquet"))
+        assert rows["snr_flag"].tolist() == [flags[f] for f in rows["frame"]]
+    for table in (JUNCTIONS, EPISODES, TIPS, TIP_PHASES):
+        rows = table.from_parquet_bytes(place.store.get(f"{folder}/{table.name}.parquet"))
+        over = (rows["first_frame"] <= 2) & (rows["last_frame"] >= 2)
+        assert rows["snr_flag"].tolist() == np.where(over, "snr_not_applicable", "ok").tolist()
+    events = EVENTS.from_parquet_bytes(place.store.get(f"{folder}/events.parquet"))
+    near = events["frame"].isin([2, 3])
+    assert events["snr_flag"].tolist() == np.where(near, "snr_not_applicable", "ok").tolist()
+    dynamics = DYNAMICS.from_parquet_bytes(place.store.get(f"{folder}/dynamics.parquet"))
+    assert (dynamics["low_snr_share"] == 0).all()
+
+
 def test_two_threads_give_the_bytes_of_one(place: SimpleNamespace, movie: SimpleNamespace, tmp_path: Path):
     for block in range(place.grid.blocks):
         place.stub.TraceFrames(trace(place, block))
@@ -186,6 +243,9 @@ def test_the_static_scene_is_drawn_and_its_floor_summed_up(place: SimpleNamespac
     floor = FLOOR.from_parquet_bytes(place.store.get(f"{folder}/floor.parquet")).set_index("population")
     assert floor.loc["junctions", "n"] > 0
     FLOOR_SURVIVAL.from_parquet_bytes(place.store.get(f"{folder}/floor_survival.parquet"))
+    frames = FLOOR_FRAMES.from_parquet_bytes(place.store.get(f"{folder}/floor_frames.parquet"))
+    assert frames["frame"].tolist() == [0, 1, 2, 3]
+    assert (frames["junctions"] > 0).any()
     assert not place.store.exists(f"{folder}/junctions.parquet")
 
 

@@ -28,10 +28,12 @@ def area_shares(classes: np.ndarray, confidence: np.ndarray | None = None) -> di
     """Shares of tubule, sheet and sheet-based tubule (SBT) among the ER pixels of a class map (y, x).
 
     The three sum to 1: they are shares of the ER, as in Lu et al. 2023; `er_share_of_image` is the ER's share of
-    all pixels. `mean_confidence` is the mean of `confidence` / 255 over the ER pixels (NaN when not given). A frame
-    without ER has NaN shares and an `er_share_of_image` of 0.
+    all pixels. `mean_confidence` is the mean of `confidence` / 255 over the ER pixels, `<class>_confidence` that over
+    the pixels of the class (NaN when not given, or without such pixels). A frame without ER has NaN shares and an
+    `er_share_of_image` of 0.
     """
-    counts = np.bincount(np.asarray(classes).ravel(), minlength=len(CLASS_INDEX))
+    flat = np.asarray(classes).ravel()
+    counts = np.bincount(flat, minlength=len(CLASS_INDEX))
     if len(counts) > len(CLASS_INDEX):
         raise ValueError(f"class {len(counts) - 1} is none of {', '.join(f'{i} {c}' for c, i in CLASS_INDEX.items())}")
     er = int(counts[1:].sum())
@@ -40,9 +42,12 @@ def area_shares(classes: np.ndarray, confidence: np.ndarray | None = None) -> di
         for name in ("tubule", "sheet", "sbt")
     }
     found["er_share_of_image"] = float(er / counts.sum()) if counts.sum() else math.nan
-    found["mean_confidence"] = math.nan
-    if confidence is not None and er:
-        found["mean_confidence"] = float(confidence[np.asarray(classes) > 0].mean(dtype=np.float64) / 255)
+    sums = np.full(len(CLASS_INDEX), math.nan)
+    if confidence is not None:
+        sums = np.bincount(flat, weights=np.asarray(confidence).ravel(), minlength=len(CLASS_INDEX))
+    found["mean_confidence"] = float(sums[1:].sum() / er / 255) if er else math.nan
+    for name, index in CLASS_INDEX.items():
+        found[f"{name}_confidence"] = float(sums[index] / counts[index] / 255) if counts[index] else math.nan
     return found
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from cisterna.graph.events import EVENT_NAMES, event_table, name_partners
+from cisterna.graph.flags import low_share
 from cisterna.graph.lifetimes import MULTI_WAY, UNSEEN, episode_table, track_junctions
 from cisterna.graph.parameters import TrackingParameters
 from cisterna.graph.survival import Spans, drawn_curve, figures
@@ -37,27 +39,30 @@ def measure_dynamics(
     parameters: TrackingParameters | None = None,
     field_um: tuple[float, float] | None = None,
     names: np.ndarray | None = None,
+    flags: Sequence[str] | None = None,
 ) -> Dynamics:
     """Follows the junctions and tips of traced frames (tables `nodes` and `edges` of the whole movie).
 
     `field_um` is the position (y, x) of the last pixel's centre: what begins or ends near the border may have come
-    from outside. `names` (one a row of `nodes`) are identities of junctions that are known already. Raises ValueError
-    for an interval that is not positive.
+    from outside. `names` (one a row of `nodes`) are identities of junctions that are known already. `flags` are
+    the SNR flags of the frames (snr_not_applicable everywhere when left out). Raises ValueError for an interval that is
+    not positive.
     """
     parameters = parameters or TrackingParameters()
-    track, junctions = track_junctions(nodes, frames, frame_interval_s, parameters, field_um, names)
+    track, junctions = track_junctions(nodes, frames, frame_interval_s, parameters, field_um, names, flags)
     own = track > 0
     seen = nodes[own]
     junctions, partners = name_partners(seen, edges, track[own], junctions, parameters)
-    episodes = episode_table(seen, track[own], junctions, frame_interval_s)
-    events = event_table(seen, track[own], junctions, episodes, partners, frame_interval_s)
+    episodes = episode_table(seen, track[own], junctions, frame_interval_s, flags)
+    events = event_table(seen, track[own], junctions, episodes, partners, frame_interval_s, flags)
     nodes = nodes.assign(junction_id=track)
-    tip_track, tips, phases = track_tips(nodes, edges, frames, frame_interval_s, parameters, field_um)
+    tip_track, tips, phases = track_tips(nodes, edges, frames, frame_interval_s, parameters, field_um, flags)
     groups = populations(junctions, episodes, tips)
     rows: list[dict[str, object]] = [{"population": name, **figures(spans)} for name, spans in groups.items()]
     observed_min = float(groups["junctions"].seconds.sum()) / 60
     rows += [_rate(name, int((events["event"] == name).sum()), observed_min) for name in EVENT_NAMES]
-    curves = [drawn_curve(spans).assign(population=name) for name, spans in groups.items()]
+    low = low_share(flags)
+    curves = [drawn_curve(s).assign(population=name, low_snr_share=low) for name, s in groups.items()]
     return Dynamics(
         nodes.assign(tip_id=tip_track),
         junctions,
@@ -65,7 +70,7 @@ def measure_dynamics(
         events,
         tips,
         phases,
-        DYNAMICS.frame(rows),
+        DYNAMICS.frame([row | {"low_snr_share": low} for row in rows]),
         SURVIVAL.frame(pd.concat([c[SURVIVAL.names] for c in curves if len(c)]) if any(map(len, curves)) else ()),
     )
 

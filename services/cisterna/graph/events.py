@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from cisterna.graph.flags import worst_flags
 from cisterna.graph.lifetimes import BIRTH, CHANGE, DEATH, UNSEEN, ordered
 from cisterna.graph.parameters import TrackingParameters
 from cisterna.tables.networks import EVENTS
@@ -67,6 +69,7 @@ def event_table(
     episodes: pd.DataFrame,
     partners: pd.DataFrame,
     frame_interval_s: float,
+    flags: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """One row an event, in the first frame that shows it: a death in the frame after the last sighting.
 
@@ -90,9 +93,13 @@ def event_table(
     ]
     table = pd.DataFrame(rows, columns=["frame", "event", "junction_id", "partner_id", "at"])
     where = place.reindex(pd.MultiIndex.from_frame(table[["junction_id", "at"]])).to_numpy(float).reshape(-1, 2)
+    shown = table["frame"].to_numpy(np.int64)
     return EVENTS.frame(
         table.drop(columns="at").assign(
-            time_s=table["frame"].to_numpy(float) * frame_interval_s, y_um=where[:, 0], x_um=where[:, 1]
+            time_s=shown * float(frame_interval_s),
+            y_um=where[:, 0],
+            x_um=where[:, 1],
+            snr_flag=worst_flags(flags, shown - 1, shown),
         )[EVENTS.names]
     )
 

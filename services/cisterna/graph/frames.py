@@ -14,6 +14,7 @@ import pandas as pd
 from cisterna.graph.areas import area_shares, cell_shares
 from cisterna.graph.cells import label_at
 from cisterna.graph.figures import apparent_width, figures
+from cisterna.graph.flicker import class_changes
 from cisterna.graph.measuring import measure
 from cisterna.graph.multi_way import multi_way_rows
 from cisterna.graph.network import Network
@@ -51,8 +52,12 @@ def trace_frame(
     parameters: TracingParameters,
     wanted: FigureParameters | None = None,
     cells: np.ndarray | None = None,
+    before: np.ndarray | None = None,
+    after: np.ndarray | None = None,
 ) -> tuple[Network, FrameTables]:
     """Traces one class map (y, x) and fills its rows. `confidence` is uint8, `raw` the frame as recorded.
+
+    `before` and `after` are the class maps of the frames around it; without them what they tell stays NaN.
 
     `cells` (y, x) labels the cells (0: none); without it the table cells has no rows. Raises ValueError where its shape
     is another.
@@ -67,6 +72,7 @@ def trace_frame(
     snr = signal_to_noise(raw, classes > 0)
     measured = measure(network, classes, confidence, parameters.classes)
     found = figures(measured.whole(), wanted, (frame,)) | area_shares(classes, confidence)
+    found |= class_changes(before, classes, after)
     about: dict[str, object] = {"frame": frame, "time_s": frame * frame_interval_s}
     row = about | {"snr_power": snr.power, "snr_mean_std": snr.mean_std, "snr_flag": snr.flag}
     rows = [_row(FRAMES, row | found)]
@@ -84,6 +90,7 @@ def trace_frame(
         touches_sheet=measured.contacts.node_sheet,
         touches_sbt=measured.contacts.node_sbt,
         cell=label_at(cells, network.positions) if cells is not None else 0,
+        snr_flag=snr.flag,
     )
     edges = network.edges.assign(
         frame=frame,
@@ -92,13 +99,14 @@ def trace_frame(
         sbt_contact=measured.contacts.edge_sbt,
         apparent_width=apparent_width(network.width_um, wanted.psf_fwhm_um),
         cell=label_at(cells, _middles(network)) if cells is not None else 0,
+        snr_flag=snr.flag,
     )
     return network, FrameTables(
         FRAMES.frame(rows),
         NODES.frame(nodes[NODES.names]),
         EDGES.frame(edges[EDGES.names]),
         CELLS.frame(cell_rows),
-        MULTI_WAY.frame(multi_way_rows(network, frame)),
+        MULTI_WAY.frame(multi_way_rows(network, frame, snr.flag)),
     )
 
 

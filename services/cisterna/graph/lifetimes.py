@@ -6,9 +6,12 @@ Lifetimes carry the noise of segmentation: a motionless network with fresh noise
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
+from cisterna.graph.flags import worst_flags
 from cisterna.graph.parameters import TrackingParameters
 from cisterna.graph.tracking import check_interval, follow, near_border, tracks_of_names
 from cisterna.tables.networks import EPISODES, JUNCTIONS
@@ -25,6 +28,7 @@ def track_junctions(
     parameters: TrackingParameters | None = None,
     field_um: tuple[float, float] | None = None,
     names: np.ndarray | None = None,
+    flags: Sequence[str] | None = None,
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Follows junctions (kind `junction`) through the frames of a `nodes` table.
 
@@ -34,7 +38,8 @@ def track_junctions(
     Returns the track of each row of `nodes` (0: none) and the junctions table (see `junction_table`). `field_um` is
     the position of the last pixel's centre (y, x): what begins or ends within `max_displacement_um` of the border may
     have come from outside. `names` (one a row) are identities that are known already, from a phantom or by hand:
-    nothing is linked then. Raises ValueError for an interval that is not positive.
+    nothing is linked then. `flags` are the SNR flags of the frames. Raises ValueError for an interval that is not
+    positive.
     """
     parameters = parameters or TrackingParameters()
     check_interval(frame_interval_s)
@@ -45,7 +50,7 @@ def track_junctions(
         track[rows] = follow(places, frame_of, frames, parameters.max_displacement_um, parameters.gap_frames)
     else:
         track[rows] = tracks_of_names(names[rows], frame_of, parameters.gap_frames)
-    return track, junction_table(nodes.iloc[rows], track[rows], frames, frame_interval_s, parameters, field_um)
+    return track, junction_table(nodes.iloc[rows], track[rows], frames, frame_interval_s, parameters, field_um, flags)
 
 
 def ordered(nodes: pd.DataFrame, track: np.ndarray) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
@@ -84,6 +89,7 @@ def junction_table(
     frame_interval_s: float,
     parameters: TrackingParameters,
     field_um: tuple[float, float] | None = None,
+    flags: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """The table `junctions` of sightings (rows of `nodes`) whose track is known.
 
@@ -124,13 +130,18 @@ def junction_table(
                 "x_um": np.add.reduceat(places[:, 1], first) / count,
                 "mean_step_um": np.where(steps > 0, walked / np.maximum(steps, 1), np.nan),
                 "changes": np.add.reduceat(switched.astype(np.int64), first),
+                "snr_flag": worst_flags(flags, frame[first], frame[last]),
             }
         )
     )
 
 
 def episode_table(
-    nodes: pd.DataFrame, track: np.ndarray, junctions: pd.DataFrame, frame_interval_s: float
+    nodes: pd.DataFrame,
+    track: np.ndarray,
+    junctions: pd.DataFrame,
+    frame_interval_s: float,
+    flags: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """The times that each junction spends three-way and multi-way, one row an uninterrupted episode.
 
@@ -163,6 +174,7 @@ def episode_table(
                 "censored": (began == UNSEEN) | (ended == UNSEEN),
                 "began": began,
                 "ended": ended,
+                "snr_flag": worst_flags(flags, frame[start], until - 1),
             }
         )
     )

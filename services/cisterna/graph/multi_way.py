@@ -15,6 +15,7 @@ from scipy.spatial import ConvexHull, QhullError, Voronoi
 
 from cisterna.graph.network import Network, Unmerged
 from cisterna.graph.skeleton import Floats, Ints, groups
+from cisterna.graph.snr import NOT_APPLICABLE
 
 RADII_PX = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0)
 """Merge radii of the curve: junctions joined by a tubule of at most this length are one."""
@@ -88,7 +89,7 @@ def network_area_px2(network: Network) -> float:
         return math.nan
 
 
-def multi_way_rows(network: Network, frame: int) -> list[dict[str, object]]:
+def multi_way_rows(network: Network, frame: int, snr_flag: str = NOT_APPLICABLE) -> list[dict[str, object]]:
     """The curve of one frame, a row per merge radius, `traced_null_share` left NaN (`three_way.with_traced_null`)."""
     area = network_area_px2(network)
     pixel_um = float(network.spacing_um.min())
@@ -109,6 +110,7 @@ def multi_way_rows(network: Network, frame: int) -> list[dict[str, object]]:
                 "width_um": width,
                 "null_share": null_share(density, radius),
                 "traced_null_share": math.nan,
+                "snr_flag": snr_flag,
             }
         )
     return rows

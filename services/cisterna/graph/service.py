@@ -20,8 +20,8 @@ from cisterna.graph.static_scene import StaticScene, static_scene
 from cisterna.graph.three_way import with_traced_null
 from cisterna.graph.tracing import pixel_spacing
 from cisterna.rpc.server import Worker, serve
-from cisterna.store import CorruptObject, Written, write_once
-from cisterna.store.arrays import read_box, write_block
+from cisterna.store import CorruptObject, ObjectStore, Written, write_once
+from cisterna.store.arrays import open_level, read_box, write_block
 from cisterna.tables.networks import (
     CELLS,
     DYNAMICS,
@@ -29,6 +29,7 @@ from cisterna.tables.networks import (
     EPISODES,
     EVENTS,
     FLOOR,
+    FLOOR_FRAMES,
     FLOOR_SCENE,
     FLOOR_SURVIVAL,
     FRAMES,
@@ -42,7 +43,7 @@ from cisterna.tables.networks import (
 from cisterna.tables.schema import Table
 from cisterna.v1 import common_pb2, graph_pb2, graph_pb2_grpc
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 
 Figures = dict[str, float]
 
@@ -61,7 +62,7 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
         store = self.worker.store
         box = _box(request.classes)
 
-        def read() -> tuple[TracingParameters, FigureParameters, list[np.ndarray], np.ndarray | None]:
+        def read() -> tuple[TracingParameters, FigureParameters, list[np.ndarray], np.ndarray | None, int]:
             parameters = TracingParameters.from_json(request.tracing_json)
             wanted = FigureParameters.from_json(request.figures_json)
             pixel_spacing(list(request.pixel_size_um), 2)
@@ -77,21 +78,26 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
                     raise ValueError(
                         f"cells are {cells.shape}, the frames {box.shape}: give one label image, or one each"
                     )
-            return parameters, wanted, [read_box(store, c.array.path, box) for c in chunks], cells
+            around = _with_neighbours(store, request.classes)
+            classes = read_box(store, request.classes.array.path, around)
+            others = [read_box(store, c.array.path, box) for c in chunks[1:]]
+            return parameters, wanted, [classes, *others], cells, box.offset[0] - around.offset[0]
 
         def compute(
-            data: tuple[TracingParameters, FigureParameters, list[np.ndarray], np.ndarray | None],
+            data: tuple[TracingParameters, FigureParameters, list[np.ndarray], np.ndarray | None, int],
         ) -> FrameTables:
-            parameters, wanted, (classes, confidence, raw), cells = data
+            parameters, wanted, (classes, confidence, raw), cells, skipped = data
             about = list(request.pixel_size_um), request.frame_interval_s, parameters, wanted
             calls = [
                 (
-                    classes[t],
+                    classes[skipped + t],
                     confidence[t],
                     raw[t],
                     box.offset[0] + t,
                     *about,
                     cells[min(t, len(cells) - 1)] if cells is not None else None,
+                    classes[skipped + t - 1] if skipped + t else None,
+                    classes[skipped + t + 1] if skipped + t + 1 < len(classes) else None,
                 )
                 for t in range(box.shape[0])
             ]
@@ -142,6 +148,7 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
             return {
                 "floor": FLOOR.to_parquet_bytes(found.dynamics),
                 "floor_survival": FLOOR_SURVIVAL.to_parquet_bytes(found.survival),
+                "floor_frames": FLOOR_FRAMES.to_parquet_bytes(data[1].frames),
             }
 
         return self._write_tables(context, request, read, compute)
@@ -194,7 +201,13 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
     ) -> Dynamics:
         y_um, x_um = request.field_um or (math.inf, math.inf)
         return measure_dynamics(
-            tables.nodes, tables.edges, len(tables.frames), request.frame_interval_s, parameters, (y_um, x_um)
+            tables.nodes,
+            tables.edges,
+            len(tables.frames),
+            request.frame_interval_s,
+            parameters,
+            (y_um, x_um),
+            flags=tables.frames["snr_flag"].tolist(),
         )
 
     def _write_tables(
@@ -214,6 +227,13 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
 
 def _box(chunk: common_pb2.ChunkRef) -> Box:
     return Box(tuple(chunk.box.offset), tuple(chunk.box.shape))
+
+
+def _with_neighbours(store: ObjectStore, chunk: common_pb2.ChunkRef) -> Box:
+    """The box of a chunk with its halo, as far as the array goes."""
+    box = _box(chunk)
+    whole = Box.whole(open_level(store, chunk.array.path).shape)
+    return box.grow(tuple(chunk.halo)).intersect(whole) if chunk.halo else box
 
 
 def _part(data: bytes, path: str) -> FrameTables:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
+from cisterna.graph.flags import worst_flags
 from cisterna.graph.lifetimes import BIRTH, DEATH, UNSEEN, begun_and_ended, ordered
 from cisterna.graph.parameters import TrackingParameters
 from cisterna.graph.tracking import check_interval, follow
@@ -24,6 +26,7 @@ def track_tips(
     frame_interval_s: float,
     parameters: TrackingParameters | None = None,
     field_um: tuple[float, float] | None = None,
+    flags: Sequence[str] | None = None,
 ) -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]:
     """Follows tips (kind `tip`); `nodes` carries `junction_id`, the tracks of the junctions.
 
@@ -54,8 +57,9 @@ def track_tips(
     phases = []
     for a, b in zip(first.tolist(), last.tolist(), strict=True):
         phases += _phases(seen.iloc[a : b + 1], parameters.min_phase_um, frame_interval_s)
-    table = pd.DataFrame(phases, columns=[n for n in TIP_PHASES.names if n != "phase"])
+    table = pd.DataFrame(phases, columns=[n for n in TIP_PHASES.names if n not in ("phase", "snr_flag")])
     table.insert(1, "phase", table.groupby("tip_id").cumcount() + 1)
+    table["snr_flag"] = worst_flags(flags, table["first_frame"].to_numpy(), table["last_frame"].to_numpy())
     count = last - first + 1
     tips = {
         "tip_id": name[first],
@@ -69,6 +73,7 @@ def track_tips(
         "y_um": np.add.reduceat(at[:, 0], first) / count,
         "x_um": np.add.reduceat(at[:, 1], first) / count,
         "mean_length_um": np.add.reduceat(seen["length_um"].to_numpy(float), first) / count,
+        "snr_flag": worst_flags(flags, frame[first], frame[last]),
     }
     for way in (GROWTH, RETRACTION):
         part = table[table["direction"] == way].groupby("tip_id")

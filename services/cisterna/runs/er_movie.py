@@ -11,8 +11,8 @@ from cisterna.models.digest import canonical_json
 from cisterna.runs.building import Builder, Plan, UsedArray, box_ref, sizes, task_ref
 from cisterna.runs.er_stack import add_stack_network, check_stack, check_z, flat_note
 from cisterna.runs.recipes import ErMovieRecipe
-from cisterna.runs.stages import VERSIONS, Needs, Stage, every, same
-from cisterna.runs.static_floor import add_static_floor, field_um
+from cisterna.runs.stages import VERSIONS, Needs, Stage, every
+from cisterna.runs.static_floor import NEIGHBOURS, add_static_floor, field_um
 from cisterna.store.receipts import stage_folder, stage_key
 from cisterna.v1 import common_pb2, ernet_pb2, graph_pb2
 
@@ -81,7 +81,7 @@ def plan_er_movie(b: Builder, recipe: ErMovieRecipe, uses: Mapping[str, UsedArra
     def trace_request(block: int, attempt: int) -> Any:
         return graph_pb2.TraceFramesRequest(
             task=task_ref("graph-trace", trace_version, trace_key, block, attempt),
-            classes=b.chunk(classes.level(0), key, block),
+            classes=b.chunk(classes.level(0), key, block, NEIGHBOURS),
             confidence=b.chunk(confidence.level(0), key, block),
             raw=b.chunk(raw_level, acquisition.identity, block),
             parts=common_pb2.ArrayRef(path=parts, identity=trace_key),
@@ -103,7 +103,7 @@ def plan_er_movie(b: Builder, recipe: ErMovieRecipe, uses: Mapping[str, UsedArra
             trace_params,
             trace_request,
             lambda i: b.grid.box(i).size,
-            needs=(Needs("ernet", same()),),
+            needs=(Needs("ernet", b.around(NEIGHBOURS)),),
         )
     )
     summary_version = VERSIONS["graph-summary"]

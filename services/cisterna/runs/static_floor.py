@@ -16,6 +16,8 @@ from cisterna.runs.stages import VERSIONS, Image, Needs, Stage, every, same
 from cisterna.store.receipts import stage_folder, stage_key
 from cisterna.v1 import common_pb2, ernet_pb2, graph_pb2
 
+NEIGHBOURS = (1, 0, 0)
+"""Halo of class maps in tracing: what changes for one frame only is seen beside the frames around it."""
 LEAST_FRAMES = 3
 """A shorter movie has no lifetimes, so no floor of them."""
 
@@ -73,6 +75,9 @@ def add_static_floor(
         array = common_pb2.ArrayRef(path=of.level(0), identity=key)
         return common_pb2.ChunkRef(array=array, box=box_ref(grid.box(index)), halo=around)
 
+    def around(index: int) -> list[int]:
+        return grid.overlapping(grid.box(index).grow(NEIGHBOURS))
+
     def draw(index: int, attempt: int) -> Any:
         return graph_pb2.DrawStaticFrameRequest(
             task=task_ref("graph-static", VERSIONS["graph-static"], drawn, index, attempt),
@@ -97,7 +102,7 @@ def add_static_floor(
     def trace(index: int, attempt: int) -> Any:
         return graph_pb2.TraceFramesRequest(
             task=task_ref("graph-trace-static", VERSIONS["graph-trace-static"], traced, index, attempt),
-            classes=chunk(class_map, segmented, index),
+            classes=chunk(class_map, segmented, index, NEIGHBOURS),
             confidence=chunk(confidence, segmented, index),
             raw=chunk(scene, drawn, index),
             parts=parts,
@@ -121,7 +126,7 @@ def add_static_floor(
 
     voxels = grid.box(0).size
     scene_tables = {"floor_scene": f"{scene_folder}/floor_scene.parquet"}
-    floor_tables = {t: f"{floor_folder}/{t}.parquet" for t in ("floor", "floor_survival")}
+    floor_tables = {t: f"{floor_folder}/{t}.parquet" for t in ("floor", "floor_survival", "floor_frames")}
     for stage in (
         Stage(
             "graph-static", "graph", "DrawStaticFrame", drawn, VERSIONS["graph-static"], frames, scene_params, draw,
@@ -134,7 +139,7 @@ def add_static_floor(
         ),
         Stage(
             "graph-trace-static", "graph", "TraceFrames", traced, VERSIONS["graph-trace-static"], frames, trace_params,
-            trace, lambda i: voxels, needs=(Needs("ernet-static", same()),),
+            trace, lambda i: voxels, needs=(Needs("ernet-static", around),),
         ),
         Stage(
             "graph-summary-static", "graph", "SummariseFloor", summed, VERSIONS["graph-summary-static"], 1,

@@ -57,6 +57,10 @@ _PART = (
     ),
 )
 
+_SNR_FLAG = "ok, low (below 5) or snr_not_applicable (clipped or missing background)"
+_FLAG = Column("snr_flag", "string", "-", f"of the frame: {_SNR_FLAG}")
+_FLAG_OF_SPAN = Column("snr_flag", "string", "-", "worst of its frames: low, else snr_not_applicable, else ok")
+
 _COUNTS = (
     Column("nodes", "int64", "count", "nodes of every kind"),
     Column("edges", "int64", "count", "tubules, parallel ones and loops included"),
@@ -67,6 +71,10 @@ _COUNTS = (
     Column("tubule_share", "float64", "1", "tubule pixels over ER pixels"),
     Column("sheet_share", "float64", "1", "sheet pixels over ER pixels"),
     Column("sbt_share", "float64", "1", "sheet-based tubule pixels over ER pixels"),
+    *(
+        Column(f"{name}_confidence", "float64", "1", f"mean confidence of the pixels called {word}")
+        for name, word in (("background", "background"), ("tubule", "tubule"), ("sheet", "sheet"), ("sbt", "SBT"))
+    ),
 )
 
 FRAMES = Table(
@@ -76,10 +84,30 @@ FRAMES = Table(
         Column("time_s", "float64", "s", "frame times the frame interval"),
         Column("snr_power", "float64", "1", "mean squared signal over noise variance (Lu et al. 2023)"),
         Column("snr_mean_std", "float64", "1", "mean signal over noise standard deviation"),
-        Column("snr_flag", "string", "-", "ok, low (below 5) or snr_not_applicable (clipped or missing background)"),
+        Column("snr_flag", "string", "-", _SNR_FLAG),
         *_COUNTS,
         Column("er_share_of_image", "float64", "1", "ER pixels over all pixels"),
         Column("mean_confidence", "float64", "1", "mean class confidence over ER pixels"),
+        Column(
+            "changed_share",
+            "float64",
+            "1",
+            "of the pixels that are ER here or in the frame before, those of another class than there; NaN in frame 0",
+        ),
+        Column(
+            "flicker_share",
+            "float64",
+            "1",
+            "of the pixels that are ER here, before or after, those whose class is another one here alone, the frames "
+            "before and after agreeing; NaN in the first and last frame, as in the four that follow",
+        ),
+        Column(
+            "background_flicker_share", "float64", "1", "of this frame's ER, what is background before and after it"
+        ),
+        *(
+            Column(f"{name}_flicker_share", "float64", "1", f"of what is {word} before and after, the part not so here")
+            for name, word in (("tubule", "tubule"), ("sheet", "sheet"), ("sbt", "SBT"))
+        ),
         *_PART,
     ),
     ("frame",),
@@ -112,6 +140,7 @@ MULTI_WAY = Table(
         Column("width_um", "float64", "µm", "median tubule width"),
         Column("null_share", "float64", "1", "share of a pure three-way network of that density merged at this radius"),
         Column("traced_null_share", "float64", "1", "the same, drawn at that width and traced"),
+        _FLAG,
     ),
     ("frame", "merge_radius_px"),
 )
@@ -132,6 +161,7 @@ NODES = Table(
         Column("touches_sheet", "bool", "-", "lies beside a sheet"),
         Column("touches_sbt", "bool", "-", "lies beside sheet-based tubules"),
         Column("cell", "int64", "-", "cell that it lies in; 0 for none"),
+        _FLAG,
     ),
     ("frame", "node_id"),
 )
@@ -154,6 +184,7 @@ EDGES = Table(
             "apparent_width", "float64", "-", "1 where narrower than 1.2 PSF widths, else 0; NaN without psf_fwhm_um"
         ),
         Column("cell", "int64", "-", "cell that its middle lies in; 0 for none"),
+        _FLAG,
     ),
     ("frame", "edge_id"),
 )
@@ -174,6 +205,7 @@ JUNCTIONS = Table(
         Column("x_um", "float64", "µm", "mean position over its sightings"),
         Column("mean_step_um", "float64", "µm", "mean distance moved from one frame to the next; NaN for one sighting"),
         Column("changes", "int64", "count", "switches between three-way and multi-way"),
+        _FLAG_OF_SPAN,
     ),
     ("junction_id",),
 )
@@ -190,6 +222,7 @@ EPISODES = Table(
         Column("censored", "bool", "-", "its begin or end was not seen: the true duration may be longer"),
         Column("began", "string", "-", "change, or how the junction began"),
         Column("ended", "string", "-", "change, or how the junction ended"),
+        _FLAG_OF_SPAN,
     ),
     ("junction_id", "episode"),
 )
@@ -204,6 +237,9 @@ EVENTS = Table(
         Column("partner_id", "int64", "-", "what it merged into or split off from; 0 for other events"),
         Column("y_um", "float64", "µm", "where the junction was first or last seen"),
         Column("x_um", "float64", "µm", "where the junction was first or last seen"),
+        Column(
+            "snr_flag", "string", "-", "worst of the frame and the one before: low, else snr_not_applicable, else ok"
+        ),
     ),
     ("frame", "event", "junction_id"),
 )
@@ -228,6 +264,7 @@ TIPS = Table(
         Column("retraction_um", "float64", "µm", "sum over its phases of retraction"),
         Column("retraction_s", "float64", "s", "time in phases of retraction"),
         Column("retraction_um_per_s", "float64", "µm/s", "retraction over its time; NaN without"),
+        _FLAG_OF_SPAN,
     ),
     ("tip_id",),
 )
@@ -243,6 +280,7 @@ TIP_PHASES = Table(
         Column("duration_s", "float64", "s", "(last - first) frame intervals"),
         Column("change_um", "float64", "µm", "change of the tubule's length; negative for retraction"),
         Column("speed_um_per_s", "float64", "µm/s", "size of the change over the duration"),
+        _FLAG_OF_SPAN,
     ),
     ("tip_id", "phase"),
 )
@@ -264,6 +302,7 @@ _SPANS = (
     Column("begins_per_min", "float64", "1/min", "begins over observed_min: per object and minute"),
     Column("ends_per_min", "float64", "1/min", "ends over observed_min: per object and minute"),
     Column("mean_by_rate_s", "float64", "s", "observed time over ends: the mean lifetime if the hazard is constant"),
+    Column("low_snr_share", "float64", "1", "frames of the movie flagged low over all its frames"),
 )
 _CURVE = (
     Column("population", "string", "-", "as in the table dynamics"),
@@ -273,6 +312,7 @@ _CURVE = (
     Column("survival", "float64", "1", "share that lives on (Kaplan-Meier)"),
     Column("low", "float64", "1", "lower 95 % limit"),
     Column("high", "float64", "1", "upper 95 % limit"),
+    Column("low_snr_share", "float64", "1", "frames of the movie flagged low over all its frames"),
 )
 
 DYNAMICS = Table("dynamics", _SPANS, ("population",))
@@ -281,6 +321,7 @@ SURVIVAL = Table("survival", _CURVE, ("population", "time_s"))
 # The same figures of the static scene: what noise and method alone produce.
 FLOOR = Table("floor", _SPANS, ("population",))
 FLOOR_SURVIVAL = Table("floor_survival", _CURVE, ("population", "time_s"))
+FLOOR_FRAMES = Table("floor_frames", FRAMES.columns, ("frame",))
 FLOOR_SCENE = Table(
     "floor_scene",
     (
