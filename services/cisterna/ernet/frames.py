@@ -1,11 +1,13 @@
 """Movie frames to classes: the published intensity rule, exact tiling, and the class maps. numpy and scipy only.
 
-The network is any callable (N, 1, H, W) float32 → logits (N, 4, H, W): Triton in production, torch in tests.
+The network is any callable (N, T, H, W) float32 → logits (N, 4, H, W): Triton in production, torch in tests. T is 1 for
+family A; a network of family B sees the frames around the one it labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 
 from cisterna.chunks import BlockGrid, Box
+from cisterna.chunks.reflection import reflect_indices
 
 CLASSES = ("background", "sbt", "tubule", "sheet")
 """Index = class value: 0 background, 1 sheet-based tubule, 2 tubule, 3 sheet."""
@@ -28,6 +31,31 @@ SCALE_TOLERANCE = 1.25
 """Frames whose pixels are larger or smaller than the model's by more than this factor are resampled."""
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class View:
+    """What a network is shown: `frames` frames at once, whose edges are multiples of `stride` and not below
+    `smallest_px`; in tiles, or `whole` where it takes means over the frame."""
+
+    frames: int = 1
+    stride: int = 2
+    smallest_px: int = 2
+    whole: bool = False
+
+
+ONE_FRAME = View()
+"""Family A."""
+
+
+def view_of(spec: Mapping[str, Any]) -> View:
+    """Of a model.json."""
+    return View(
+        int(spec.get("frames", 1)),
+        int(spec["stride"]),
+        int(spec.get("smallest_frame_px", spec["stride"])),
+        bool(spec.get("whole_frame", False)),
+    )
 
 
 def normalise_frame(frame: NDArray[Any], stack_min: float, stack_max: float) -> NDArray[np.float32]:
@@ -58,48 +86,66 @@ def normalise_frame(frame: NDArray[Any], stack_min: float, stack_max: float) -> 
 
 
 def frame_logits(
-    frame: NDArray[np.float32], network: Network, largest_px: int = LARGEST_FRAME_PX, halo_px: int = CONTEXT_PX
+    frame: NDArray[np.float32],
+    network: Network,
+    largest_px: int = LARGEST_FRAME_PX,
+    halo_px: int = CONTEXT_PX,
+    view: View = ONE_FRAME,
 ) -> NDArray[np.float32]:
-    """A normalised frame (H, W) → logits (4, H, W). Odd edges are reflected to even ones and cropped again.
+    """A normalised frame (H, W), or the frames (T, H, W) of a temporal network → logits (4, H, W).
 
-    A frame with an edge above `largest_px` (even) goes through in tiles on an even grid, with a halo that covers the
-    receptive field and stops at the frame's edge, where the network pads with zeros as it does for the whole frame.
+    Edges that the network does not take are reflected to ones it takes and cropped again. A frame with an edge above
+    `largest_px` (even) goes through in tiles on an even grid, with a halo that covers the receptive field and stops at
+    the frame's edge, where the network pads with zeros as it does for the whole frame; with `view.whole` it never does.
     """
     if largest_px % 2 or halo_px % 2 or largest_px <= 2 * halo_px:
         raise ValueError(f"tile edge {largest_px} and halo {halo_px} must be even, the tile above twice the halo")
-    height, width = frame.shape
-    even = reflect_to_even(frame)
-    if max(even.shape) <= largest_px:
-        return run(network, even)[:, :height, :width]
-    whole = Box.whole(even.shape)
+    images = frame[None] if frame.ndim == 2 else frame
+    if len(images) != view.frames:
+        raise ValueError(f"the network sees {view.frames} frames at once; got {len(images)}")
+    height, width = images.shape[1:]
+    fitted = reflected(images, view)
+    if view.whole or max(fitted.shape[1:]) <= largest_px:
+        return run(network, fitted)[:, :height, :width]
+    whole = Box.whole(fitted.shape[1:])
     logits: NDArray[np.float32] | None = None
     # Cores leave room for both halos, so that no request is larger than a whole frame may be.
-    grid = BlockGrid(even.shape, (largest_px - 2 * halo_px,) * 2)
+    grid = BlockGrid(whole.shape, (largest_px - 2 * halo_px,) * 2)
     for number in range(grid.blocks):
         core = grid.box(number)
         tile = core.grow(halo_px).intersect(whole)
-        result = run(network, even[tile.slices])
+        result = run(network, fitted[:, *tile.slices])
         if logits is None:
-            logits = np.empty((result.shape[0], *even.shape), np.float32)
+            logits = np.empty((result.shape[0], *whole.shape), np.float32)
         logits[:, *core.slices] = result[:, *core.relative_to(tile.offset).slices]
     assert logits is not None
     return logits[:, :height, :width]
 
 
-def reflect_to_even(frame: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Adds the mirror image of one row or column where an edge is odd; a single one is repeated."""
-    for axis in (0, 1):
-        size = frame.shape[axis]
-        if size % 2:
-            extra = np.take(frame, [max(size - 2, 0)], axis=axis)
-            frame = np.concatenate([frame, extra], axis=axis)
-    return frame
+def reflected(images: NDArray[np.float32], view: View) -> NDArray[np.float32]:
+    """(T, H, W), longer by its mirror image where an edge is no multiple of the stride, or shorter than the least."""
+    for axis in (1, 2):
+        size = images.shape[axis]
+        wanted = max(size + -size % view.stride, view.smallest_px)
+        if wanted != size:
+            images = np.take(images, reflect_indices(0, wanted, size), axis=axis)
+    return images
 
 
-def run(network: Network, frame: NDArray[np.float32]) -> NDArray[np.float32]:
-    result = network(np.ascontiguousarray(frame[None, None]))
-    if result.ndim != 4 or result.shape[0] != 1 or result.shape[2:] != frame.shape:
-        raise ValueError(f"the network answered {result.shape} for a frame of {frame.shape}; expected (1, 4, H, W)")
+def frame_window(frame: int, frames: int, count: int) -> NDArray[np.intp]:
+    """Numbers of the `frames` frames that a temporal network is shown to label one of a movie of `count` frames.
+
+    The labelled one stands at place `frames // 2`. Before the first and after the last frame of the movie that edge
+    frame is repeated (no rule is published).
+    """
+    around = frame - frames // 2 + np.arange(frames, dtype=np.intp)
+    return np.clip(around, 0, count - 1)
+
+
+def run(network: Network, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    result = network(np.ascontiguousarray(images[None]))
+    if result.ndim != 4 or result.shape[0] != 1 or result.shape[2:] != images.shape[1:]:
+        raise ValueError(f"the network answered {result.shape} for frames of {images.shape[1:]}; expected (1, 4, H, W)")
     logits: NDArray[np.float32] = result[0]
     return logits
 
@@ -130,13 +176,18 @@ def resampling(pixel_size_um: Sequence[float], model_pixel_size_um: float) -> tu
 
 
 def resampled_logits(
-    frame: NDArray[np.float32], network: Network, factors: tuple[float, float], largest_px: int = LARGEST_FRAME_PX
+    frame: NDArray[np.float32],
+    network: Network,
+    factors: tuple[float, float],
+    largest_px: int = LARGEST_FRAME_PX,
+    view: View = ONE_FRAME,
 ) -> NDArray[np.float32]:
-    """`frame_logits` of the frame scaled by `factors`, interpolated back (linear) to the frame's own pixels."""
+    """`frame_logits` of the frame(s) scaled by `factors`, interpolated back (linear) to the frame's own pixels."""
     if factors == (1.0, 1.0):
-        return frame_logits(frame, network, largest_px)
-    logits = frame_logits(scaled_frame(frame, factors), network, largest_px)
-    return np.stack([to_shape(part, frame.shape) for part in logits])
+        return frame_logits(frame, network, largest_px, view=view)
+    scaled = np.stack([scaled_frame(image, factors) for image in (frame[None] if frame.ndim == 2 else frame)])
+    logits = frame_logits(scaled, network, largest_px, view=view)
+    return np.stack([to_shape(part, frame.shape[-2:]) for part in logits])
 
 
 def scaled_frame(frame: NDArray[np.float32], factors: tuple[float, float]) -> NDArray[np.float32]:
@@ -163,7 +214,12 @@ def segment_frame(
     network: Network,
     factors: tuple[float, float] = (1.0, 1.0),
     largest_px: int = LARGEST_FRAME_PX,
+    view: View = ONE_FRAME,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """One raw frame (H, W) → classes and confidence, both (H, W) uint8. `factors`: see `resampling`."""
-    logits = resampled_logits(normalise_frame(frame, stack_min, stack_max), network, factors, largest_px)
-    return classes_and_confidence(logits)
+    """One raw frame (H, W), or the frames (T, H, W) around it → its classes and confidence, both (H, W) uint8.
+
+    `factors`: see `resampling`; `view`: of the model; T frames: see `frame_window`. Each frame is normalised by itself.
+    """
+    images = frame[None] if frame.ndim == 2 else frame
+    grey = np.stack([normalise_frame(image, stack_min, stack_max) for image in images])
+    return classes_and_confidence(resampled_logits(grey, network, factors, largest_px, view))

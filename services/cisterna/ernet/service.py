@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -16,17 +17,35 @@ from cisterna.rpc import metrics
 from cisterna.rpc.errors import TaskError
 from cisterna.rpc.server import Worker, serve
 from cisterna.store import ObjectStore, Written
-from cisterna.store.arrays import read_box, write_block
+from cisterna.store.arrays import open_level, read_box, write_block
 from cisterna.v1 import common_pb2, ernet_pb2, ernet_pb2_grpc
 from cisterna.v1.common_pb2 import Reason
 
-from .frames import resampling, segment_frame
+from .frames import View, frame_window, resampling, segment_frame, view_of
 from .triton_client import Triton, TritonRefused, TritonUnavailable
 
 STAGE_VERSION = 1
-FAMILY = "ernet-swin2d"
+FAMILIES = ("ernet-swin2d", "ernet-swin3d")
 
-Maps = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+Maps = tuple[NDArray[np.uint8], NDArray[np.uint8], int]
+"""Classes and confidence of a block, and how many of the frames shown were an edge frame once more."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a block is computed from: its frames and those around it inside the movie, (t, y, x) or (t, z, y, x)."""
+
+    frames: NDArray[Any]
+    first: int  # number of frames[0] in the movie
+    count: int  # frames of the movie
+    view: View
+    factors: tuple[float, float]
+    onnx: Mapping[str, Any]
+
+    def window(self, frame: int) -> tuple[NDArray[np.intp], int]:
+        """Places in `frames` of what labels a frame of the movie, and how many of them repeat an edge frame."""
+        numbers = frame_window(frame, self.view.frames, self.count)
+        return numbers - self.first, len(numbers) - len(np.unique(numbers))
 
 
 class ErnetService(ernet_pb2_grpc.ErnetServiceServicer):
@@ -39,32 +58,51 @@ class ErnetService(ernet_pb2_grpc.ErnetServiceServicer):
         source = request.input
         box = Box(tuple(source.box.offset), tuple(source.box.shape))
 
-        def read() -> tuple[NDArray[Any], tuple[float, float], Mapping[str, Any]]:
+        def read() -> Shown:
             if box.ndim not in (3, 4):
                 raise ValueError(f"a block of frames has axes t,y,x or t,z,y,x; the request's box has {box.ndim}")
             model = self.worker.models(request.model.name, request.model.digest)
-            if model.family != FAMILY:
-                raise ValueError(f"model {model.name} is of family {model.family}; this service runs {FAMILY}")
-            if any(source.halo):
-                raise ValueError(f"model {model.name} sees one frame at a time; the halo must be 0, not {source.halo}")
-            factors = resampling(pixel_size_um(store, source.array.path), float(model.spec["pixel_size_um"]))
-            return read_box(store, source.array.path, box), factors, model.spec["onnx"]
+            if model.family not in FAMILIES:
+                raise ValueError(f"model {model.name} is of family {model.family}; this service runs {FAMILIES}")
+            around = (int(model.spec.get("temporal_context", 0)), *(0,) * (box.ndim - 1))
+            halo = tuple(source.halo) or (0,) * box.ndim
+            if halo != around:
+                raise ValueError(f"model {model.name} needs a halo of {around} frames and pixels, not {halo}")
+            shape = open_level(store, source.array.path).shape
+            near = box.grow(around).intersect(Box.whole(shape))
+            return Shown(
+                read_box(store, source.array.path, near),
+                near.offset[0],
+                shape[0],
+                view_of(model.spec),
+                resampling(pixel_size_um(store, source.array.path), float(model.spec["pixel_size_um"])),
+                model.spec["onnx"],
+            )
 
-        def compute(data: tuple[NDArray[Any], tuple[float, float], Mapping[str, Any]]) -> Maps:
-            frames, factors, entry = data
-            network = self.network(request.model.name, entry)
-            flat = frames.reshape(-1, *frames.shape[-2:])
-            maps = [segment_frame(frame, request.stack_min, request.stack_max, network, factors) for frame in flat]
-            classes, confidence = (np.stack(part).reshape(frames.shape) for part in zip(*maps, strict=True))
-            return classes, confidence
+        def compute(shown: Shown) -> Maps:
+            network = self.network(request.model.name, shown.onnx)
+            classes, confidence = np.empty(box.shape, np.uint8), np.empty(box.shape, np.uint8)
+            repeated = 0
+            for at in np.ndindex(box.shape[:-2]):  # (frame) or (frame, section) of the block
+                numbers, edge = shown.window(box.offset[0] + at[0])
+                repeated += edge
+                classes[at], confidence[at] = segment_frame(
+                    shown.frames[(numbers, *at[1:])],
+                    request.stack_min,
+                    request.stack_max,
+                    network,
+                    shown.factors,
+                    view=shown.view,
+                )
+            return classes, confidence, repeated
 
         def write(maps: Maps) -> tuple[list[Written], dict[str, float]]:
-            classes, confidence = maps
+            classes, confidence, repeated = maps
             written = [
                 write_block(store, request.classes.path, box, classes),
                 write_block(store, request.confidence.path, box, confidence),
             ]
-            return written, figures(classes, confidence)
+            return written, figures(classes, confidence) | {"repeated_frames": float(repeated)}
 
         return self.worker.tasks.run(
             context,
