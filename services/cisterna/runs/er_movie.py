@@ -60,6 +60,7 @@ def plan_er_movie(b: Builder, recipe: ErMovieRecipe, uses: Mapping[str, UsedArra
     b.arrays |= {"ernet/classes": classes.path, "ernet/confidence": confidence.path}
     b.pyramids(stage, classes, common_pb2.DownsampleBlockRequest.MODE_NEAREST)
     b.pyramids(stage, confidence, common_pb2.DownsampleBlockRequest.MODE_MEAN)
+    _note_edge_frames(b, recipe.ernet.model, model)
     _warn_of_scale(b, recipe.ernet.model, model)
     if acquisition.z_mode == "per_section":
         add_stack_network(b, recipe, classes, confidence, key)
@@ -150,6 +151,17 @@ def plan_er_movie(b: Builder, recipe: ErMovieRecipe, uses: Mapping[str, UsedArra
     class_map = common_pb2.ArrayRef(path=classes.level(0), identity=key)
     add_static_floor(b, recipe.graph.static_floor_frames, recipe.ernet.model, model, class_map, tracing, tracking)
     return b.finish(recipe, uses)
+
+
+def _note_edge_frames(b: Builder, name: str, model: Mapping[str, Any]) -> None:
+    """The rule for the ends of the movie, which nobody published: it belongs to what the results say of themselves."""
+    frames = int(model.get("frames", 1))
+    if frames > 1:
+        before, after = frames // 2, frames - 1 - frames // 2
+        b.warnings.append(
+            f"Model {name} reads {frames} frames for each one that it labels ({before} before, {after} after); at the "
+            "ends of the movie the first and the last frame are repeated instead, so the frames there rest on fewer."
+        )
 
 
 def _warn_of_scale(b: Builder, name: str, model: Mapping[str, Any]) -> None:

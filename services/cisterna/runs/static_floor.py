@@ -6,13 +6,13 @@ that never moved. Whatever lives, dies or switches there does so by noise alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from cisterna.models.digest import canonical_json
 from cisterna.runs.building import Builder, box_ref, task_ref
-from cisterna.runs.stages import VERSIONS, Image, Needs, Stage, every, same
+from cisterna.runs.stages import VERSIONS, Image, Needs, Stage, every
 from cisterna.store.receipts import stage_folder, stage_key
 from cisterna.v1 import common_pb2, ernet_pb2, graph_pb2
 
@@ -75,8 +75,8 @@ def add_static_floor(
         array = common_pb2.ArrayRef(path=of.level(0), identity=key)
         return common_pb2.ChunkRef(array=array, box=box_ref(grid.box(index)), halo=around)
 
-    def around(index: int) -> list[int]:
-        return grid.overlapping(grid.box(index).grow(NEIGHBOURS))
+    def around(by: tuple[int, int, int]) -> Callable[[int], list[int]]:
+        return lambda index: grid.overlapping(grid.box(index).grow(by))
 
     def draw(index: int, attempt: int) -> Any:
         return graph_pb2.DrawStaticFrameRequest(
@@ -134,12 +134,13 @@ def add_static_floor(
         ),
         Stage(
             "ernet-static", "ernet", "SegmentFrames", segmented, VERSIONS["ernet-static"], frames,
-            {"model": model_name, **segment_params}, segment, lambda i: voxels, needs=(Needs("graph-static", same()),),
+            {"model": model_name, **segment_params}, segment, lambda i: voxels,
+            needs=(Needs("graph-static", around(halo)),),
             images=(class_map, confidence), model=model_name, flop_per_voxel=float(model["flop_per_voxel"]),
         ),
         Stage(
             "graph-trace-static", "graph", "TraceFrames", traced, VERSIONS["graph-trace-static"], frames, trace_params,
-            trace, lambda i: voxels, needs=(Needs("ernet-static", around),),
+            trace, lambda i: voxels, needs=(Needs("ernet-static", around(NEIGHBOURS)),),
         ),
         Stage(
             "graph-summary-static", "graph", "SummariseFloor", summed, VERSIONS["graph-summary-static"], 1,
