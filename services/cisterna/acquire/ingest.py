@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cisterna.acquire.layout import Selection
 from cisterna.acquire.equalisation import take_tables
+from cisterna.acquire.layout import Selection
 from cisterna.acquire.noise import stored_movie, with_noise
 from cisterna.acquire.polarity import DECISIVE, Polarity, estimate_polarity, save_both_readings
 from cisterna.acquire.readers import (
@@ -75,6 +75,8 @@ def ingest_volume(
     region: Box | None = None,
     polarity: str = "auto",
     channel: int | str | None = None,
+    equalise: bool = False,
+    equalised: bool = False,
     progress: Report | None = None,
 ) -> Acquisition:
     """Register a volume: one `source`, or two `detectors` by name of which `analysis_signal` makes `raw`.
@@ -120,7 +122,9 @@ def ingest_volume(
     more: dict[str, Any] = {}
     if equalised:
         if whole.dtype != np.uint8:
-            raise UnusableInput(f"{whole.name} was said to be equalised, but holds {whole.dtype}: equalised volumes are 8-bit")
+            raise UnusableInput(
+                f"{whole.name} was said to be equalised, but holds {whole.dtype}: equalised volumes are 8-bit"
+            )
         more["equalised"] = True
     if region is not None:
         # digests and statistics span the whole input, so a region gives the same voxels as the whole

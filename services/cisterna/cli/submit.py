@@ -24,6 +24,7 @@ from cisterna.cli.progress import ingest_progress
 from cisterna.models import demo_models, install_model
 from cisterna.runs import record
 from cisterna.runs.acquisition import read_acquisition
+from cisterna.runs.fibsem import equalising_models
 from cisterna.runs.lease import driver_alive
 from cisterna.runs.plan import Plan, UsedArray, check_models, make_plan
 from cisterna.runs.recipes import ErMovieRecipe, FibsemRecipe, Recipe, parse_recipe
@@ -88,6 +89,9 @@ def _input_arguments(p: argparse.ArgumentParser, kind: str) -> None:
             choices=("auto", "dark", "bright"),
             default="auto",
             help="whether membranes are dark or bright",
+        )
+        p.add_argument(
+            "--equalised", action="store_true", help="the input is CLAHE-equalised already (raw_equalized_0.02)"
         )
     else:
         add_movie_options(p)
@@ -246,6 +250,7 @@ def _registered_plan(store: ObjectStore, kind: str, recipe: Recipe, args: argpar
             detectors = named_paths(args.detector, "--detector")
             if (args.input is None) == (not detectors):
                 raise UsageError("give one INPUT, or two --detector NAME=PATH")
+            assert isinstance(recipe, FibsemRecipe)
             acquired = ingest_volume(
                 store,
                 args.input,
@@ -254,6 +259,8 @@ def _registered_plan(store: ObjectStore, kind: str, recipe: Recipe, args: argpar
                 analysis_signal=args.analysis_signal,
                 region=parse_region(args.region) if args.region else None,
                 polarity=args.polarity,
+                equalise=bool(equalising_models(store, recipe, named_paths(args.use, "--use"))),
+                equalised=args.equalised,
                 channel=channel_of(args.channel),
                 progress=progress,
             ).id

@@ -50,6 +50,33 @@ class Acquisition:
         z = self.manifest.get("z")
         return str(z["mode"]) if z else None
 
+    @property
+    def offset(self) -> tuple[int, ...]:
+        """Where a stored region begins in the volume that it was cut from (voxels)."""
+        return tuple(int(n) for n in self.manifest.get("region", {}).get("offset", (0, 0, 0)))
+
+    @property
+    def equalised(self) -> bool:
+        """Whether the stored voxels are CLAHE-equalised already."""
+        return bool(self.manifest.get("equalised", False))
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The CLAHE tables of an acquisition: an object of the store and its digest."""
+
+    path: str
+    sha256: str
+
+
+def read_tables(store: ObjectStore, acquisition_id: str) -> Tables | None:
+    """Where the CLAHE tables of an acquisition are; None where none were taken at ingest."""
+    try:
+        document = store.get_json(f"acquisitions/{acquisition_id}/clahe.json")
+    except ObjectMissing:
+        return None
+    return Tables(str(document["path"]), str(document["sha256"]))
+
 
 def manifest_path(acquisition_id: str) -> str:
     return f"acquisitions/{acquisition_id}/manifest.json"
@@ -91,8 +118,6 @@ def from_manifest(manifest: Mapping[str, Any]) -> Acquisition:
         stack_max=float(manifest["statistics"]["stack_max"]),
         notes=tuple(manifest["notes"]),
         manifest=manifest,
-        offset=tuple(int(n) for n in manifest.get("region", {}).get("offset", (0, 0, 0))),
-        equalised=bool(manifest.get("equalised", False)),
     )
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from cisterna.runs.building import Builder, Plan, UsedArray, range_ref, sizes, task_ref
+from cisterna.runs.acquisition import Tables, read_tables
+from cisterna.runs.building import Builder, Plan, UsedArray, find_model, range_ref, sizes, task_ref
 from cisterna.runs.fibsem_objects import plan_objects
 from cisterna.runs.fibsem_sites import MEASURED_CLASSES, plan_sites
 from cisterna.runs.fibsem_statistics import Probability, plan_statistics, plan_variants
 from cisterna.runs.recipes import CLASSES, MASKS, REQUIRED_CLASSES, SENSITIVITY, FibsemRecipe, RecipeError
 from cisterna.runs.stages import VERSIONS, Needs, Stage
+from cisterna.store import ObjectStore
 from cisterna.store.receipts import stage_key
 from cisterna.v1 import common_pb2, denoise_pb2, segment_pb2
 
@@ -116,9 +118,25 @@ def _segment(b: Builder, recipe: FibsemRecipe, class_name: str, denoised: Stage 
         path, identity = denoised.images[0].level(0), denoised.key
     halo = (int(model["context"]),) * 3
     reach = tuple(h + int(model["stride"]) for h in halo)
-    intensity = {"low": source.low, "high": source.high, "invert": source.invert}
+    low, high = source.low, source.high
+    tables: Tables | None = None
+    if model["intensity"]["rule"] == "clahe":
+        if use_denoised and not b.acquisition.equalised:
+            raise RecipeError(
+                f"segment.input is denoised, but model {model_name} of class {class_name} takes equalised raw voxels: "
+                "write segment.input raw"
+            )
+        low, high = 0.0, 255.0  # of the equalised voxels
+        tables = None if b.acquisition.equalised else _tables(b, model_name)
+    intensity = {"low": low, "high": high, "invert": source.invert}
     document = {"model": model_name, "class": class_name, "input": recipe.segment.input, "intensity": intensity}
-    key = stage_key(name, version, model["digest"], {"intensity": intensity}, {"input": identity})
+    params: dict[str, Any] = {"intensity": intensity}
+    inputs = {"input": identity}
+    if any(b.acquisition.offset):
+        document["anchor"] = params["anchor"] = list(b.acquisition.offset)
+    if tables is not None:
+        document["equalisation"] = inputs["equalisation"] = tables.sha256
+    key = stage_key(name, version, model["digest"], params, inputs)
     image = b.image("probability", name, key, "uint8", f"probability/{class_name}")
 
     def request(block: int, attempt: int) -> Any:
@@ -127,7 +145,10 @@ def _segment(b: Builder, recipe: FibsemRecipe, class_name: str, denoised: Stage 
             input=b.chunk(path, identity, block, halo),
             output=common_pb2.ArrayRef(path=image.level(0), identity=key),
             model=common_pb2.ModelRef(name=model_name, digest=model["digest"]),
-            intensity=range_ref(source),
+            intensity=common_pb2.IntensityRange(low=low, high=high, invert=source.invert),
+            equalisation=common_pb2.ArrayRef(path=tables.path, identity=tables.sha256) if tables else None,
+            anchor=b.acquisition.offset if any(b.acquisition.offset) else None,
+            equalised=b.acquisition.equalised,
         )
 
     needs = (Needs("denoise", b.around(reach)),) if use_denoised else ()
@@ -152,3 +173,19 @@ def _segment(b: Builder, recipe: FibsemRecipe, class_name: str, denoised: Stage 
     b.pyramids(stage, image, common_pb2.DownsampleBlockRequest.MODE_MEAN)
     # A model states its threshold as a grey value of the uint8 probability; recipes state 0…1.
     return stage, float(model.get("metrics", {}).get("threshold", 128)) / 255
+
+
+def _tables(b: Builder, model_name: str) -> Tables:
+    tables = read_tables(b.store, b.acquisition.id)
+    if tables is None:
+        raise RecipeError(
+            f"model {model_name} takes equalised voxels, and no CLAHE tables were taken of {b.acquisition.id}: submit "
+            "its file again with this recipe"
+        )
+    return tables
+
+
+def equalising_models(store: ObjectStore, recipe: FibsemRecipe, uses: Collection[str]) -> list[str]:
+    """Models of the recipe that take CLAHE-equalised voxels, without those whose class comes from an array."""
+    names = {m for c, m in recipe.segment.models.items() if c not in uses}
+    return sorted(m for m in names if find_model(store, m, "asem", "segment.models")["intensity"]["rule"] == "clahe")

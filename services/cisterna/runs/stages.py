@@ -11,7 +11,7 @@ from cisterna.store.receipts import stage_folder
 
 VERSIONS: Mapping[str, int] = {
     "denoise": 1,
-    "segment": 1,
+    "segment": 2,
     "ernet": 1,
     "eres-label": 2,
     "eres-merge": 2,
@@ -27,8 +27,8 @@ VERSIONS: Mapping[str, int] = {
     "eres-statistics": 2,
     "graph-trace": 3,
     "graph-summary": 3,
-    "graph-trace-stack": 2,
-    "graph-summary-stack": 2,
+    "graph-trace-stack": 3,
+    "graph-summary-stack": 3,
     "graph-static": 3,
     "ernet-static": 1,
     "graph-trace-static": 3,

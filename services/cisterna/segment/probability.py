@@ -49,22 +49,29 @@ class IntensityRule:
             )
 
     @classmethod
-    def of_model(cls, spec: Mapping[str, Any], low: float, high: float, *, invert: bool = False) -> IntensityRule:
+    def of_model(
+        cls, spec: Mapping[str, Any], low: float, high: float, *, invert: bool = False, equalised: bool = False
+    ) -> IntensityRule:
         """The rule that a model folder names, over a volume's range.
 
+        ``equalised``: the voxels are CLAHE-equalised (`cisterna.clahe.equalised`), as the rule ``clahe`` wants them;
+        they run from 0 to 255.
+
         Raises:
-            ValueError: the model wants CLAHE, which this version cannot do on a volume.
+            ValueError: the model wants equalised voxels and these are not.
         """
         rule = spec["intensity"]
+        if rule["rule"] not in ("range", "clahe"):
+            raise ValueError(
+                f"unknown intensity rule {rule['rule']!r} of model {spec.get('name', '')}: expected 'range' or 'clahe'"
+            )
         if rule["rule"] == "clahe":
-            raise ValueError(
-                f"model {spec.get('name', '')} was trained on CLAHE-equalised volumes, which are not made here yet: "
-                "equalise the volume first (3-D CLAHE, kernel 128, clip limit 0.02) and add the model with rule 'range'"
-            )
-        if rule["rule"] != "range":
-            raise ValueError(
-                f"unknown intensity rule {rule['rule']!r} of model {spec.get('name', '')}: expected 'range'"
-            )
+            if not equalised:
+                raise ValueError(
+                    f"model {spec.get('name', '')} was trained on CLAHE-equalised volumes: equalise the volume "
+                    "(cisterna.clahe.equalised) and say equalised=True"
+                )
+            low, high = 0.0, 255.0
         a, b = rule.get("to", (-1.0, 1.0))
         return cls(low, high, (float(a), float(b)), invert)
 

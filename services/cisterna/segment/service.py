@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from typing import Any
 
 import grpc
@@ -12,18 +13,24 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cisterna.chunks import Box
+from cisterna.clahe import Equalisation
 from cisterna.models import Model, ModelError
+from cisterna.models.digest import sha256
 from cisterna.rpc.server import Worker, serve
 from cisterna.segment.probability import IntensityRule, block_probability, memory_budget, prepare
 from cisterna.segment.unet import GEOMETRY
+from cisterna.store import CorruptObject
 from cisterna.store.arrays import read_reflected, write_block
 from cisterna.tiles import required_halo
 from cisterna.v1 import segment_pb2_grpc
-from cisterna.v1.common_pb2 import DownsampleBlockRequest, TaskReply
+from cisterna.v1.common_pb2 import ArrayRef, DownsampleBlockRequest, TaskReply
 from cisterna.v1.segment_pb2 import SegmentBlockRequest
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 """Raised only when the bytes of the stage may change."""
+
+TABLES_KEPT = 4
+"""Volumes whose CLAHE tables stay in memory: 512 bytes per 128³ voxels each."""
 
 
 class SegmentService(segment_pb2_grpc.SegmentServiceServicer):
@@ -32,30 +39,42 @@ class SegmentService(segment_pb2_grpc.SegmentServiceServicer):
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self._networks: dict[str, nn.Module] = {}
+        self._equalisations: OrderedDict[str, Equalisation] = OrderedDict()
         self._lock = threading.Lock()
 
     def SegmentBlock(self, request: SegmentBlockRequest, context: grpc.ServicerContext) -> TaskReply:
         box = Box(tuple(request.input.box.offset), tuple(request.input.box.shape))
 
-        def read() -> tuple[Model, IntensityRule, Box, NDArray[Any]]:
+        def read() -> tuple[Model, IntensityRule, Box, Box, NDArray[Any]]:
             if box.ndim != 3 or box.empty:
                 raise ValueError(f"a block to segment is a box of three axes (z, y, x) with voxels in it, got {box}")
             model = self.worker.models(request.model.name, request.model.digest)
             if model.family != "asem":
                 raise ModelError(f"model {model.name} is of family {model.family}; segmentation takes asem models")
-            grey = request.intensity
-            rule = IntensityRule.of_model(model.spec, grey.low, grey.high, invert=grey.invert)
+            grey, equalise = request.intensity, None
+            if request.equalisation.path:
+                # On this thread, so that blocks are read and equalised while the device computes another one.
+                equalise = self._tables(request.equalisation).apply
+            rule = IntensityRule.of_model(
+                model.spec,
+                grey.low,
+                grey.high,
+                invert=grey.invert and equalise is None,
+                equalised=request.equalised or equalise is not None,
+            )
+            # In the coordinates of the volume that the array was cut from: there tiles keep their pooling phase.
+            place = box.shift(request.anchor or (0, 0, 0))
             # The network's legal sizes decide the halo: the far side is wider than its context by up to one stride.
-            low, high = required_halo(box, GEOMETRY)
-            held = box.grow(low, high)
-            return model, rule, held, read_reflected(self.worker.store, request.input.array.path, box, low, high)
+            low, high = required_halo(place, GEOMETRY)
+            block = read_reflected(self.worker.store, request.input.array.path, box, low, high, equalise)
+            return model, rule, place, place.grow(low, high), block
 
-        def compute(data: tuple[Model, IntensityRule, Box, NDArray[Any]]) -> NDArray[np.uint8]:
-            model, rule, held, block = data
+        def compute(data: tuple[Model, IntensityRule, Box, Box, NDArray[Any]]) -> NDArray[np.uint8]:
+            model, rule, place, held, block = data
             network = self._network(model)
             device = self.worker.device
             return block_probability(
-                block, held.offset, box, network, rule, device=device, memory_bytes=memory_budget(device)
+                block, held.offset, place, network, rule, device=device, memory_bytes=memory_budget(device)
             )
 
         def write(probability: NDArray[np.uint8]) -> tuple[list[Any], dict[str, float]]:
@@ -75,6 +94,20 @@ class SegmentService(segment_pb2_grpc.SegmentServiceServicer):
 
     def DownsampleBlock(self, request: DownsampleBlockRequest, context: grpc.ServicerContext) -> TaskReply:
         return self.worker.downsample(context, request)
+
+    def _tables(self, of: ArrayRef) -> Equalisation:
+        """The CLAHE tables of a volume; those of the last few volumes are kept."""
+        with self._lock:
+            tables = self._equalisations.get(of.identity)
+            if tables is None:
+                data = self.worker.store.get(of.path)
+                if sha256(data) != of.identity:
+                    raise CorruptObject(f"{of.path} is not what was taken at ingest: submit the volume again")
+                tables = self._equalisations[of.identity] = Equalisation.from_bytes(data)
+            self._equalisations.move_to_end(of.identity)
+            if len(self._equalisations) > TABLES_KEPT:
+                self._equalisations.popitem(last=False)
+            return tables
 
     def _network(self, model: Model) -> nn.Module:
         """The model on the device; called on the device thread, which is the one that computes."""

@@ -7,7 +7,7 @@ data silently. Chunks carry a crc32c, and a shard that is absent is an error, ne
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,14 +164,25 @@ def read_box(store: ObjectStore, level_path: str, box: Box) -> NDArray[Any]:
 
 
 def read_reflected(
-    store: ObjectStore, level_path: str, box: Box, halo: Sequence[int], high: Sequence[int] | None = None
+    store: ObjectStore,
+    level_path: str,
+    box: Box,
+    halo: Sequence[int],
+    high: Sequence[int] | None = None,
+    change: Callable[[NDArray[Any], tuple[int, ...]], NDArray[Any]] | None = None,
 ) -> NDArray[Any]:
-    """The voxels of a box and a halo around it; beyond the array its mirror image (`reflect_indices`)."""
+    """The voxels of a box and a halo around it; beyond the array its mirror image (`reflect_indices`).
+
+    ``change`` makes other values, of the same shape, of voxels and the offset of their first one, before they are
+    mirrored.
+    """
     array = open_level(store, level_path)
     grown = box.grow(halo, high)
     indices = [reflect_indices(o, e, n) for o, e, n in zip(grown.offset, grown.end, array.shape, strict=True)]
     need = Box.from_bounds([int(i.min()) for i in indices], [int(i.max()) + 1 for i in indices])
     data = read_box(store, level_path, need)
+    if change is not None:
+        data = change(data, need.offset)
     for axis, index in enumerate(indices):
         local = index - need.offset[axis]
         if len(local) != data.shape[axis] or local[0] != 0 or (len(local) > 1 and np.any(np.diff(local) != 1)):
