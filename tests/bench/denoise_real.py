@@ -32,11 +32,13 @@ def spoiled(grey: np.ndarray, seed: int) -> np.ndarray:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--width", type=int, default=8)
+    parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--patch", type=int, default=48)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--time-limit-s", type=float, default=540)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--one-detector", choices=("recorrupt", "blind-spots"), default="recorrupt")
+    parser.add_argument("--recorruption", type=float, default=0.5)
     parser.add_argument("--blind-share", type=float, default=0.05)
     parser.add_argument("--blind-window", type=int, default=2)
     parser.add_argument("--precision", default="bfloat16")
@@ -67,6 +69,10 @@ def main() -> int:
         iterations=1_000_000,
         learning_rate=args.learning_rate,
         blur_sigma=0.0,
+        one_detector=args.one_detector,
+        recorruption=args.recorruption,
+        # Recorrupted targets are Gaussian around the truth: squares are the efficient loss.
+        alpha=1.0 if args.one_detector == "recorrupt" else 0.5,
         blind_share=args.blind_share,
         blind_window=args.blind_window,
         precision=args.precision,
@@ -82,7 +88,7 @@ def main() -> int:
         report=say,
     )
     cleaned = denoise_volume(noisy, result.network, range=volume.ranges[0], device=args.device)
-    show(f"FastFIB, blind spots, {int(result.curve[-1]['iteration'])} steps", cleaned)
+    show(f"FastFIB, width {args.width}, {args.one_detector}, {int(result.curve[-1]['iteration'])} steps", cleaned)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Training: patches and contrast, blind spots, resuming, the command, and that it denoises."""
+"""Training: patches and contrast, one detector, resuming, the command, and that it denoises."""
 
 import argparse
 import dataclasses
@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 torch = pytest.importorskip("torch", reason="training needs torch")
@@ -21,6 +24,7 @@ from cisterna.denoise.training_data import (  # noqa: E402
     contrast_match,
     cut_pair,
     draw_pair,
+    recorrupted,
     training_volume,
 )
 from cisterna.models import load_model, read_model_folder  # noqa: E402
@@ -101,7 +105,7 @@ def test_blind_voxels_show_another_voxel_and_all_others_stay() -> None:
 def test_pair_training_denoises() -> None:
     volume = pair()
     settings = dataclasses.replace(
-        TINY, width=4, iterations=150, validate_every=150, learning_rate=5e-3, average=0.9, blur_sigma=0.0
+        TINY, width=4, iterations=120, validate_every=120, learning_rate=5e-3, average=0.9, blur_sigma=0.0
     )
     result = train_fastfib([volume], settings, validation=[volume])
     assert result.curve[-1]["psnr_db"] > result.curve[-1]["psnr_noisy_db"] + 3
@@ -110,11 +114,39 @@ def test_pair_training_denoises() -> None:
     assert psnr(again, volume.clean, reach) == pytest.approx(result.curve[-1]["psnr_db"], abs=1e-3)
 
 
-def test_blind_spot_training_denoises() -> None:
+def test_noise_is_measured() -> None:
+    assert pair(noise=20.0).noise_sigma == pytest.approx(20.0, rel=0.1)
+    flat = np.tile(np.linspace(0, 1, 16, dtype=np.float32), (16, 16, 1))
+    assert training_volume("no noise", [flat]).noise_sigma < 1e-4
+
+
+@given(strength=st.floats(0.2, 2.0), seed=st.integers(0, 1000))
+@hypothesis_settings(max_examples=20, deadline=None)
+def test_recorruption_makes_noise_independent(strength: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(0, 0.3, (24, 24, 24)).astype(np.float32)
+    first, second = recorrupted(noise, 0.3, strength, rng)
+    # y + a z and y - z / a: variances 1 + a² and 1 + 1 / a² times the noise's own, covariance none.
+    assert first.std() == pytest.approx(0.3 * (1 + strength**2) ** 0.5, rel=0.05)
+    assert second.std() == pytest.approx(0.3 * (1 + strength**-2) ** 0.5, rel=0.05)
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.04
+    same = np.corrcoef(first.ravel(), noise.ravel())[0, 1]
+    assert same > 0.3  # the input still shows what it showed
+
+
+@pytest.mark.parametrize("kind", ["recorrupt", "blind-spots"])
+def test_training_on_one_detector_denoises(kind: str) -> None:
     both = pair()
     volume = dataclasses.replace(both, detectors=both.detectors[:1], ranges=both.ranges[:1])
     settings = dataclasses.replace(
-        TINY, width=4, iterations=150, validate_every=150, learning_rate=5e-3, average=0.9, blind_share=0.1
+        TINY,
+        width=4,
+        iterations=120,
+        validate_every=120,
+        learning_rate=5e-3,
+        average=0.9,
+        blind_share=0.1,
+        one_detector=kind,
     )
     result = train_fastfib([volume], settings, validation=[volume])
     assert result.curve[-1]["psnr_db"] > result.curve[-1]["psnr_noisy_db"] + 2
@@ -156,6 +188,8 @@ def test_held_out_planes_are_judged() -> None:
         ({"crop": 2, "blur_sigma": 0.5}, "at least 3"),
         ({"iterations": 0}, "at least 1"),
         ({"precision": "int8"}, "precision"),
+        ({"one_detector": "guess"}, "recorrupt or blind-spots"),
+        ({"recorruption": 0.0}, "must be positive"),
     ],
 )
 def test_impossible_settings(changes: dict, sentence: str) -> None:

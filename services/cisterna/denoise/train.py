@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=PATH",
         help="a detector of a pair, TIFF or .npy; twice for pair training",
     )
-    source.add_argument("--single", type=Path, metavar="PATH", help="a volume of one detector: blind-spot training")
+    source.add_argument("--single", type=Path, metavar="PATH", help="a volume of one detector: see --one-detector")
     source.add_argument("--phantoms", type=int, metavar="N", help="N phantom cells with two detectors")
     source.add_argument("--phantom-shape", type=int, nargs=3, default=(128, 160, 160), metavar=("Z", "Y", "X"))
     source.add_argument(
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("LOW", "HIGH"),
         help="noise of the phantoms, relative to their default",
     )
-    source.add_argument("--phantom-detectors", type=int, choices=(1, 2), default=2, help="1: blind spots on phantoms")
+    source.add_argument("--phantom-detectors", type=int, choices=(1, 2), default=2, help="1: see --one-detector")
     parser.add_argument("--voxel-size-nm", type=float, nargs=3, metavar=("Z", "Y", "X"), default=(8.0, 8.0, 8.0))
     parser.add_argument(
         "--start-from", type=Path, metavar="MODEL", help="fine-tune this model folder (same width, levels)"

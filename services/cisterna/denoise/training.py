@@ -1,10 +1,11 @@
-"""The training loop of FastFIB: two detectors (Noise2Noise) or one (blind spots).
+"""The training loop of FastFIB: two detectors (Noise2Noise) or one (recorruption, blind spots).
 
 Two detectors: f(x1) learns x2 and f(x2) learns x1 after their contrasts are matched; nobody ever sees a clean volume
-(Lehtinen et al., ICML 2018).  One detector: a few voxels of the input are replaced by neighbours and the loss is taken
-there alone (Krull et al., CVPR 2019).  Blind spots were chosen over neighbour subsampling: they train on the grid
-the network is applied to, whereas subsampling trains at half the resolution, where membranes are two voxels thinner.
-Both assume noise that is independent from voxel to voxel; do not train on upsampled or filtered data.
+(Lehtinen et al., ICML 2018).  One detector: noise as strong as its own is added to it and taken from it, which gives a
+pair with independent noise (Pang et al., CVPR 2021); or a few voxels of the input are replaced by neighbours and the
+loss is taken there alone (Krull et al., CVPR 2019).  docs/denoise.md has the measurement that chose between the two.
+Neighbour subsampling trains at half the resolution, where membranes are two voxels thinner, and is not offered.
+All assume noise that is independent from voxel to voxel; do not train on upsampled or filtered data.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from cisterna.denoise.training_data import (
     blind_spots,
     cut_pair,
     draw_pair,
+    recorrupted,
+    scale_of,
 )
 
 UNIT_RANGE = IntensityRange(-1.0, 1.0)
@@ -63,6 +66,9 @@ class FastFibSettings:
     rotate: bool = _setting(True, "exchange axes at random; switch off for anisotropic voxels")
     gain_jitter: float = _setting(0.2, "random gain of a patch, 1 +- this")
     offset_jitter: float = _setting(0.15, "random offset of a patch, +- this, in units of the range [-1, 1]")
+    one_detector: str = _setting("recorrupt", "one detector: recorrupt (needs white noise) or blind-spots")
+    recorruption: float = _setting(0.5, "one detector: share of the noise's own strength that is added to the input")
+    noise_sigma: float = _setting(0.0, "one detector: its noise in grey values, where known; 0: measured")
     blind_share: float = _setting(0.03, "one detector: share of voxels that are hidden")
     blind_window: int = _setting(2, "one detector: half width of the window that hidden voxels are replaced from")
     held_out: float = _setting(0.1, "share of the planes kept for validation, at the far end of z (not for phantoms)")
@@ -83,6 +89,12 @@ class FastFibSettings:
             )
         if self.iterations < 1 or self.batch < 1:
             raise ValueError(f"iterations {self.iterations} and batch {self.batch} must be at least 1")
+        if self.one_detector not in ("recorrupt", "blind-spots"):
+            raise ValueError(f"unknown one-detector training {self.one_detector!r}; use recorrupt or blind-spots")
+        if not self.recorruption > 0 or self.noise_sigma < 0:
+            raise ValueError(
+                f"recorruption {self.recorruption} must be positive and noise_sigma {self.noise_sigma} not negative"
+            )
         if self.precision not in ("float32", "bfloat16", "float16"):
             raise ValueError(f"unknown precision {self.precision!r}; use float32, bfloat16 or float16")
 
@@ -107,7 +119,7 @@ def train_fastfib(
     time_limit_s: float | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> TrainingResult:
-    """Train on volumes that all have two detectors (pair training) or all one (blind spots).
+    """Train on volumes that all have two detectors (pair training) or all one (recorruption or blind spots).
 
     `validation`: volumes whose `clean` picture is known give a PSNR; without any, the held-out planes of `volumes` give
     the loss.  `checkpoint`: file to resume from, if there, and to write; other settings than it was written with are
@@ -118,6 +130,11 @@ def train_fastfib(
         raise ValueError(
             "give training volumes, all of one detector or all of two" if volumes else "no training volume"
         )
+    if settings.noise_sigma:
+        volumes = [dataclasses.replace(v, noise_sigma=settings.noise_sigma) for v in volumes]
+    if counts == {1} and settings.one_detector == "recorrupt":
+        for volume in volumes:
+            report(f"{volume.name}: noise of {volume.noise_sigma:.3g} grey values")
     torch.manual_seed(settings.seed)
     network = build(width=settings.width, levels=settings.levels)
     if start_from is not None:
@@ -204,12 +221,19 @@ def _step(
     # One generator a step, seeded by the step: a resumed training draws what the uninterrupted one would have drawn.
     rng = np.random.default_rng([settings.seed, step])
     sources, targets, masks = [], [], []
+    blind = has_blind_spots(volumes[0], settings)
     for _ in range(settings.batch):
-        source, target = draw_pair(volumes, settings.patch, rng, both_directions=settings.both_directions)
+        source, target = draw_pair(
+            volumes,
+            settings.patch,
+            rng,
+            both_directions=settings.both_directions,
+            recorruption=0.0 if blind else settings.recorruption,
+        )
         source, target = augment(
             source, target, rng, rotate=settings.rotate, scale=settings.gain_jitter, shift=settings.offset_jitter
         )
-        if len(volumes[0].detectors) == 1:
+        if blind:
             source, mask = blind_spots(np.ascontiguousarray(source), settings.blind_share, settings.blind_window, rng)
             masks.append(mask)
         sources.append(source)
@@ -239,6 +263,10 @@ def _step(
     if not np.isfinite(value):
         raise ValueError(f"the loss is {value} at step {step}; lower the learning rate or use precision float32")
     return value
+
+
+def has_blind_spots(volume: TrainingVolume, settings: FastFibSettings) -> bool:
+    return len(volume.detectors) == 1 and settings.one_detector == "blind-spots"
 
 
 def _half(settings: FastFibSettings) -> torch.dtype:
@@ -284,10 +312,12 @@ def _validate(
         rows, columns = (height - edge) // 2, (width - edge) // 2
         cut = (slice(volume.planes[1], depth), slice(rows, rows + edge), slice(columns, columns + edge))
         source, target = cut_pair(volume, cut)
-        if len(volume.detectors) == 1:
-            source, mask = blind_spots(source, settings.blind_share, settings.blind_window, np.random.default_rng(0))
-        else:
-            mask = np.ones(source.shape, bool)
+        mask, rng = np.ones(source.shape, bool), np.random.default_rng(0)
+        if has_blind_spots(volume, settings):
+            source, mask = blind_spots(source, settings.blind_share, settings.blind_window, rng)
+        elif len(volume.detectors) == 1:
+            sigma = volume.noise_sigma * scale_of(volume.ranges[0])
+            source, target = recorrupted(source, sigma, settings.recorruption, rng)
         cleaned = denoise_volume(source, denoiser, range=UNIT_RANGE)
         errors.append(float(np.sqrt(np.mean((cleaned - target)[mask] ** 2))))
     return {"held_out_rms": float(np.mean(errors))} if errors else figures

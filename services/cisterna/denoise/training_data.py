@@ -6,7 +6,7 @@ independent noise is what teaches the network.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from cisterna.denoise.apply import IntensityRange, intensity_range
+from cisterna.denoise.trust import noise_sigma
 
 Image = NDArray[Any]
 Patch = NDArray[np.float32]
@@ -38,6 +39,8 @@ class TrainingVolume:
     clean: Image | None = None
     #: (slope, offset) that bring detector 2 to the grey values of detector 1; its inverse does the other direction.
     to_first: tuple[float, float] = field(default=(1.0, 0.0))
+    #: Standard deviation of the noise of the first detector, grey values; what recorruption works with.
+    noise_sigma: float = 0.0
 
 
 def training_volume(
@@ -48,7 +51,7 @@ def training_volume(
     match_contrast: bool = True,
     clean: Image | None = None,
 ) -> TrainingVolume:
-    """Checks the detectors of a volume and measures their ranges and relative contrast.
+    """Checks the detectors of a volume and measures their ranges, their relative contrast and the noise of the first.
 
     `held_out`: share of the planes, at the far end of z, that training never reads.
     Raises ValueError if shapes differ, or if the detectors do not show the same structure.
@@ -66,7 +69,23 @@ def training_volume(
     if any(not r.high > r.low for r in ranges):
         raise ValueError(f"{name}: a detector is constant; there is nothing to learn from it")
     to_first = contrast_match(seen[0], seen[1], name) if len(arrays) == 2 and match_contrast else (1.0, 0.0)
-    return TrainingVolume(name, arrays, (0, stop), ranges, clean, to_first)
+    return TrainingVolume(name, arrays, (0, stop), ranges, clean, to_first, measured_noise(seen[0]))
+
+
+def measured_noise(volume: Image) -> float:
+    """Median over random boxes of `trust.noise_sigma`, grey values; 0 where no box says anything."""
+    found = np.array([noise_sigma(box) for box in random_boxes(volume)])
+    found = found[np.isfinite(found)]
+    return float(np.median(found)) if found.size else 0.0
+
+
+def random_boxes(volume: Image) -> Iterator[Image]:
+    """Boxes at repeatable random places, so that a memory-mapped volume is hardly read."""
+    rng = np.random.default_rng(0)
+    for _ in range(MATCHING_BOXES):
+        edge = [min(MATCHING_EDGE, n) for n in volume.shape]
+        start = [int(rng.integers(0, n - e + 1)) for n, e in zip(volume.shape, edge, strict=True)]
+        yield volume[tuple(slice(s, s + e) for s, e in zip(start, edge, strict=True))]
 
 
 def contrast_match(first: Image, second: Image, name: str = "pair") -> tuple[float, float]:
@@ -76,16 +95,10 @@ def contrast_match(first: Image, second: Image, name: str = "pair") -> tuple[flo
     match noise + structure of one detector to noise + structure of the other, and their noise differs.
     Raises ValueError if the two are hardly correlated, which means that they are not the same piece or one is inverted.
     """
-    rng = np.random.default_rng(0)
-    smooth: list[list[NDArray[np.float64]]] = [[], []]
-    for _ in range(MATCHING_BOXES):
-        edge = [min(MATCHING_EDGE, n) for n in first.shape]
-        start = [int(rng.integers(0, n - e + 1)) for n, e in zip(first.shape, edge, strict=True)]
-        cut = tuple(slice(s, s + e) for s, e in zip(start, edge, strict=True))
-        pair = [gaussian_filter(np.nan_to_num(a[cut].astype(np.float64)), 2.0) for a in (first, second)]
-        for values, box in zip(smooth, pair, strict=True):
-            values.append(box.ravel())
-    a, b = (np.concatenate(values) for values in smooth)
+    a, b = (
+        np.concatenate([gaussian_filter(np.nan_to_num(x.astype(np.float64)), 2.0).ravel() for x in random_boxes(d)])
+        for d in (first, second)
+    )
     correlation = float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else 0.0
     if not correlation > LEAST_CORRELATION:
         raise ValueError(
@@ -97,11 +110,17 @@ def contrast_match(first: Image, second: Image, name: str = "pair") -> tuple[flo
 
 
 def draw_pair(
-    volumes: Sequence[TrainingVolume], patch: int, rng: np.random.Generator, *, both_directions: bool = True
+    volumes: Sequence[TrainingVolume],
+    patch: int,
+    rng: np.random.Generator,
+    *,
+    both_directions: bool = True,
+    recorruption: float = 0.0,
 ) -> tuple[Patch, Patch]:
     """A random patch as (input, target), float32 in [-1, 1] of the input detector's range.
 
-    With one detector the two are the same patch.  Volumes are drawn by their size; NaN becomes 0.
+    With one detector the two are the same patch, or, where `recorruption` is positive, the pair of `recorrupted`.
+    Volumes are drawn by their size; NaN becomes 0.
     """
     sizes = np.array([float(np.prod(v.detectors[0].shape[1:])) * (v.planes[1] - v.planes[0]) for v in volumes])
     volume = volumes[int(rng.choice(len(volumes), p=sizes / sizes.sum()))]
@@ -113,7 +132,23 @@ def draw_pair(
     corner = [first + int(rng.integers(0, n - patch + 1)) for first, n in zip(low, room, strict=True)]
     cut = tuple(slice(c, c + patch) for c in corner)
     backwards = len(volume.detectors) == 2 and both_directions and bool(rng.random() < 0.5)
-    return cut_pair(volume, cut, backwards)
+    source, target = cut_pair(volume, cut, backwards)
+    if len(volume.detectors) == 1 and recorruption:
+        return recorrupted(source, volume.noise_sigma * scale_of(volume.ranges[0]), recorruption, rng)
+    return source, target
+
+
+def recorrupted(noisy: Patch, sigma: float, strength: float, rng: np.random.Generator) -> tuple[Patch, Patch]:
+    """Two pictures of one scene with independent noise, made of one (Pang et al., CVPR 2021, "R2R").
+
+    With z white, Gaussian and as strong as the noise itself (`sigma`, in the units of `noisy`), y + a z and y - z / a
+    have noise that does not correlate, so the second teaches the first as another detector would.  `strength` is a:
+    small, the input hardly changes and the target is noisy; 0.5 makes the input 12 % noisier and the target 124 %.
+    """
+    if not strength > 0:
+        raise ValueError(f"the strength of recorruption is {strength}; give a positive number")
+    z = rng.standard_normal(noisy.shape, np.float32) * np.float32(sigma)
+    return noisy + np.float32(strength) * z, noisy - z / np.float32(strength)
 
 
 def cut_pair(volume: TrainingVolume, cut: tuple[slice, ...], backwards: bool = False) -> tuple[Patch, Patch]:
@@ -130,9 +165,14 @@ def cut_pair(volume: TrainingVolume, cut: tuple[slice, ...], backwards: bool = F
 
 
 def _normalise(grey: Patch, span: IntensityRange) -> Patch:
-    scale = 2.0 / (span.high - span.low)
-    patch: Patch = np.nan_to_num((grey - span.low) * scale - 1.0, nan=0.0, posinf=1.0, neginf=-1.0).astype(np.float32)
+    unit = (grey - span.low) * scale_of(span) - 1.0
+    patch: Patch = np.nan_to_num(unit, nan=0.0, posinf=1.0, neginf=-1.0).astype(np.float32)
     return patch
+
+
+def scale_of(span: IntensityRange) -> float:
+    """Units of [-1, 1] a grey value."""
+    return 2.0 / (span.high - span.low)
 
 
 def augment(
