@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,3 +55,41 @@ def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert open_store(store_url).folders("models") == []
+
+
+SWIN2D = {"embed": 8, "depths": (1,), "heads": 2}
+SWIN3D = {"frames": 3, "embed": 8, "depths": (2,), "heads": (2,), "channels": 8, "squeezed": 2, "residual_blocks": 1}
+
+
+@pytest.mark.parametrize(
+    ("topology", "family", "size"),
+    [(SWIN2D, "ernet-swin2d", ("--pixel-size-um", 0.042)), (SWIN3D, "ernet-swin3d", ("--pixel-size-nm", 42))],
+)
+def test_an_ernet_checkpoint_of_either_family_becomes_a_model_for_triton(
+    tmp_path: Path, store_url: str, topology: dict[str, Any], family: str, size: tuple[object, ...]
+) -> None:
+    network = importlib.import_module(f"cisterna.ernet.{family.removeprefix('ernet-')}").build(**topology)
+    torch.save({"state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}}, tmp_path / "net.pth")
+    assert add(tmp_path / "net.pth", "--family", "ernet", *size, "--name", "mine", "--store", store_url) == 0
+    store = open_store(store_url)
+    spec = read_model(store, "mine").spec
+    assert (spec["family"], spec["pixel_size_um"]) == (family, pytest.approx(0.042))
+    frames = topology.get("frames", 1)
+    assert spec["frames"] == frames
+    assert f"dims: [ {frames}, -1, -1 ]" in store.get("models/mine/config.pbtxt").decode()
+    assert store.exists("models/mine/1/model.onnx")
+
+
+def test_an_ernet_checkpoint_without_its_pixel_size_or_a_key_is_refused_in_one_line(
+    tmp_path: Path, store_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = importlib.import_module("cisterna.ernet.swin3d").build(**SWIN3D).state_dict()
+    del state["layers.0.resi_connection3.bias"]
+    torch.save({"state_dict": state}, tmp_path / "net.pth")
+    words = (tmp_path / "net.pth", "--family", "ernet", "--store", store_url)
+    assert add(*words) == 2
+    assert "--pixel-size-um" in capsys.readouterr().err
+    assert add(*words, "--pixel-size-um", 0.042) == 2
+    error = capsys.readouterr().err
+    assert "layers.0.resi_connection3.bias is missing" in error
+    assert error.count("\n") == 1

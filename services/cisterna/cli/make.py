@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from cisterna.cli import noise_curve
 from cisterna.cli.home import Home, UsageError
 from cisterna.models import install_model, read_model_folder
 from cisterna.runs.recipes import CLASSES
@@ -42,6 +43,9 @@ def add_arguments(commands: Any, argv: list[str]) -> None:
             trainer = importlib.import_module(module)
             trainer.add_arguments(p)
             p.set_defaults(run=trainer.run)
+            if family == "ernet":
+                p.add_argument("--no-noise-curve", action="store_true", help="leave the noise curve out of model.json")
+                p.set_defaults(run=noise_curve.after_training(trainer.run))
     _models(commands)
     _phantoms(commands, argv)
 
@@ -56,7 +60,9 @@ def _models(commands: Any) -> None:
     add.add_argument(
         "--voxel-size-nm", type=float, nargs=3, metavar=("Z", "Y", "X"), help="training grid of an ASEM checkpoint"
     )
-    add.add_argument("--pixel-size-nm", type=float, help="training pixel size of an ERnet checkpoint")
+    pixel = add.add_mutually_exclusive_group()
+    pixel.add_argument("--pixel-size-um", type=float, help="training pixel size of an ERnet checkpoint")
+    pixel.add_argument("--pixel-size-nm", type=float, help="the same in nm")
     add.add_argument("--licence", default="unknown", help="SPDX name of the checkpoint's licence (default %(default)s)")
     add.add_argument("--store")
     add.set_defaults(run=add_model)
@@ -64,6 +70,9 @@ def _models(commands: Any) -> None:
     listing.add_argument("--store")
     listing.add_argument("--json", action="store_true")
     listing.set_defaults(run=lambda a: list_models(a.store, a.json))
+    noise_curve.add_arguments(
+        models.add_parser("noise-curve", help="measure what an ERnet finds in how much noise; amends its model.json")
+    )
     show = models.add_parser("show")
     show.add_argument("name")
     show.add_argument("--store")
@@ -96,11 +105,12 @@ def _imported(args: argparse.Namespace, scratch: Path) -> Path:
             args.path, folder, class_name=args.class_name, voxel_size_nm=args.voxel_size_nm, licence=args.licence
         )
     else:
-        if args.pixel_size_nm is None:
-            raise UsageError("an ERnet checkpoint does not say its pixel size: give --pixel-size-nm")
+        size_um = args.pixel_size_um if args.pixel_size_nm is None else args.pixel_size_nm / 1000
+        if size_um is None:
+            raise UsageError("an ERnet checkpoint does not say its pixel size: give --pixel-size-um")
         from cisterna.ernet.export import import_checkpoint
 
-        import_checkpoint(args.path, folder, args.pixel_size_nm / 1000, args.licence, name)
+        import_checkpoint(args.path, folder, size_um, args.licence, name)
     return folder
 
 
