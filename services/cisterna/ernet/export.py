@@ -17,7 +17,7 @@ from cisterna.models.digest import sha256
 
 from . import swin2d, swin3d
 from .checkpoint import Ernet, load_ernet
-from .triton_config import INPUT, OUTPUT, cluster_config
+from .triton_config import CANARY_EDGE_PX, INPUT, OUTPUT, cluster_config
 
 OPSET = 17  # the newest that every Triton since 2022 accepts, and the first with layer norm as one operation
 TOLERANCE = 1e-4  # largest difference of a logit, torch v onnxruntime, relative to the largest logit above 1
@@ -165,7 +165,8 @@ def write_ernet_folder(folder: Path | str, spec: Mapping[str, Any], network: Ern
     """
     state = rounded(network)
     onnx = to_onnx(network)
-    config = cluster_config(str(spec["name"]), sha256(onnx), frames=frames_of(network))
+    edge_px = spec.get("smallest_frame_px", CANARY_EDGE_PX)
+    config = cluster_config(str(spec["name"]), sha256(onnx), frames=frames_of(network), canary_edge_px=edge_px)
     return write_model_folder(folder, spec, state, onnx, config)
 
 

@@ -22,7 +22,7 @@ from cisterna.v1 import common_pb2, ernet_pb2, ernet_pb2_grpc
 from cisterna.v1.common_pb2 import Reason
 
 from .frames import View, frame_window, resampling, segment_frame, view_of
-from .triton_client import Triton, TritonRefused, TritonUnavailable
+from .triton_client import Triton, TritonBusy, TritonRefused, TritonUnavailable, memory_setting
 
 STAGE_VERSION = 1
 FAMILIES = ("ernet-swin2d", "ernet-swin3d")
@@ -127,6 +127,8 @@ class ErnetService(ernet_pb2_grpc.ErnetServiceServicer):
         def infer(frames: NDArray[np.float32]) -> NDArray[np.float32]:
             try:
                 return self.triton.infer(model, frames, entry["sha256"], onnx)
+            except TritonBusy as error:
+                raise TaskError(Reason.REASON_BUSY, str(error), retry_after_s=1.0) from error
             except TritonUnavailable as error:
                 metrics.TRITON_HEALTHY.labels("ernet").set(0)
                 raise TaskError(Reason.REASON_TRITON_UNAVAILABLE, str(error), retry_after_s=1.0) from error
@@ -178,11 +180,13 @@ def probe_of(triton: Triton) -> Callable[[], bool]:
 
 
 def main() -> int:
-    triton = Triton(triton_address())
-    return serve(
+    triton = Triton(triton_address(), memory_setting())
+    code = serve(
         "ernet",
         lambda server, worker: ernet_pb2_grpc.add_ErnetServiceServicer_to_server(  # type: ignore[no-untyped-call]
             ErnetService(worker, triton), server
         ),
         probe=lambda worker: probe_of(triton),
     )
+    triton.close()
+    return code

@@ -26,12 +26,16 @@ class WindowAttention(nn.Module):
     """Multi-head attention among the four pixels of a window, with a learned bias per relative position."""
 
     relative_position_index: Tensor
+    channels_of_head: Tensor  # (embed, heads), 1 where the channel belongs to the head
 
     def __init__(self, embed: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * WINDOW - 1) ** 2, heads))
         self.register_buffer("relative_position_index", relative_position_index())
+        self.register_buffer(
+            "channels_of_head", torch.eye(heads).repeat_interleave(embed // heads, 0), persistent=False
+        )
         self.qkv = nn.Linear(embed, 3 * embed)
         self.proj = nn.Linear(embed, embed)
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
@@ -43,17 +47,23 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(windows, 4, embed) → the same shape."""
-        per_head = x.shape[2] // self.heads
-        query, key, value = self.qkv(x).chunk(3, dim=-1)
-        bias = self.bias()
-        # One head at a time: slices of the channels, where the usual (window, head, pixel, channel) order costs two
-        # five-axis transposes, which take longer on a CPU than the attention itself.
-        mixed = []
-        for head in range(self.heads):
-            part = slice(head * per_head, (head + 1) * per_head)
-            scores = (query[..., part] * per_head**-0.5) @ key[..., part].transpose(1, 2) + bias[head]
-            mixed.append(scores.softmax(-1) @ value[..., part])
-        out: Tensor = self.proj(torch.cat(mixed, dim=-1))
+        embed = x.shape[2]
+        weight, shift, scale = self.qkv.weight, self.qkv.bias, (embed // self.heads) ** -0.5
+        query = F.linear(x, weight[:embed] * scale, shift[:embed] * scale)
+        key = F.linear(x, weight[embed : 2 * embed], shift[embed : 2 * embed])
+        value = F.linear(x, weight[2 * embed :], shift[2 * embed :])
+        # A window has four keys. One at a time, its products with all queries of all heads are summed per head by one
+        # matrix; 4×4 products per window and head would be millions of tiny matrix products, each mostly call.
+        bias = self.bias().permute(2, 1, 0)
+        scores = [(query * key[:, j : j + 1]) @ self.channels_of_head + bias[j] for j in range(TOKENS)]
+        largest = torch.maximum(torch.maximum(scores[0], scores[1]), torch.maximum(scores[2], scores[3]))
+        odds = [(score - largest).exp() for score in scores]
+        total = odds[0] + odds[1] + odds[2] + odds[3]
+        spread = self.channels_of_head.t()
+        mixed = (odds[0] / total) @ spread * value[:, 0:1]
+        for j in range(1, TOKENS):
+            mixed = mixed + (odds[j] / total) @ spread * value[:, j : j + 1]
+        out: Tensor = self.proj(mixed)
         return out
 
 
@@ -184,15 +194,16 @@ def relative_position_index() -> Tensor:
 def to_windows(image: Tensor) -> Tensor:
     """(N, C, H, W) → (N·H/2·W/2, 4, C)."""
     n, channels, height, width = image.shape
-    grid = image.reshape(n, channels, height // WINDOW, WINDOW, width // WINDOW, WINDOW)
-    return grid.permute(0, 2, 4, 3, 5, 1).reshape(-1, TOKENS, channels)
+    # Two moves, each of whole rows of channels: one five-axis transpose takes a CPU several times as long.
+    rows = image.permute(0, 2, 3, 1).reshape(n, height // WINDOW, WINDOW, width // WINDOW, WINDOW * channels)
+    return rows.permute(0, 1, 3, 2, 4).reshape(-1, TOKENS, channels)
 
 
 def to_image(tokens: Tensor, height: int, width: int) -> Tensor:
     """(N·H/2·W/2, 4, C) → (N, C, H, W)."""
     channels = tokens.shape[2]
-    grid = tokens.reshape(-1, height // WINDOW, width // WINDOW, WINDOW, WINDOW, channels)
-    return grid.permute(0, 5, 1, 3, 2, 4).reshape(-1, channels, height, width)
+    grid = tokens.reshape(-1, height // WINDOW, width // WINDOW, WINDOW, WINDOW * channels)
+    return grid.permute(0, 1, 3, 2, 4).reshape(-1, height, width, channels).permute(0, 3, 1, 2)
 
 
 def check_frames(frames: Tensor) -> None:

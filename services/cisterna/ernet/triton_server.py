@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from .triton_config import cluster_config, local_config
+from .triton_config import CANARY_EDGE_PX, cluster_config, local_config
 
 FAMILIES = ("ernet-swin2d", "ernet-swin3d")
 INSTALL_HINT = "run `python deploy/triton/install.py` (in the repository) to install it"
@@ -65,12 +65,15 @@ def triton_command(
     return argv, environment
 
 
-def build_repository(model_folders: str | Path | Iterable[str | Path], target_dir: str | Path) -> list[str]:
+def build_repository(
+    model_folders: str | Path | Iterable[str | Path], target_dir: str | Path, instances: int = 1
+) -> list[str]:
     """Lays out a Triton model repository from model folders; returns the names of the models in it.
 
     `<target>/<name>/{config.pbtxt, configs/local.pbtxt, 1/model.onnx}`, the same for a cluster and for one machine.
     Models without ONNX or of other families are passed over. A file that is right already is left alone, so building
-    again under a running server changes nothing. Raises ValueError for a folder whose ONNX file is not the one that
+    again under a running server changes nothing. `instances`: worker processes of each model, of one thread each, where
+    the server has no GPU. Raises ValueError for a folder whose ONNX file is not the one that
     its model.json names.
     """
     folders = [model_folders] if isinstance(model_folders, str | Path) else list(model_folders)
@@ -85,16 +88,17 @@ def build_repository(model_folders: str | Path | Iterable[str | Path], target_di
         if spec.get("family") not in FAMILIES or "onnx" not in spec:
             continue
         onnx = (folder / spec["onnx"]["file"]).read_bytes()
-        lay_out(spec, onnx, target, str(folder))
+        lay_out(spec, onnx, target, str(folder), instances)
         names.append(spec["name"])
     return names
 
 
-def lay_out(spec: Mapping[str, object], onnx: bytes, target: Path, source: str) -> None:
+def lay_out(spec: Mapping[str, object], onnx: bytes, target: Path, source: str, instances: int = 1) -> None:
     """One model of the repository, from its model.json and the bytes of its ONNX file."""
     name, entry = str(spec["name"]), spec["onnx"]
     assert isinstance(entry, dict)
     frames = int(str(spec.get("frames", 1)))
+    edge_px = int(str(spec.get("smallest_frame_px", CANARY_EDGE_PX)))
     digest = hashlib.sha256(onnx).hexdigest()
     if digest != entry["sha256"]:
         raise ValueError(f"{source}: {entry['file']} is not the file that model.json names; add the model again")
@@ -102,8 +106,9 @@ def lay_out(spec: Mapping[str, object], onnx: bytes, target: Path, source: str) 
     changed = write_changed(home / "1/model.onnx", onnx)
     if changed:  # a server that looks now must not pair the new weights with an old configuration
         shutil.rmtree(home / "configs", ignore_errors=True)
-    write_changed(home / "config.pbtxt", cluster_config(name, digest, frames=frames).encode())
-    write_changed(home / "configs/local.pbtxt", local_config(name, digest, frames=frames).encode())
+    write_changed(home / "config.pbtxt", cluster_config(name, digest, frames=frames, canary_edge_px=edge_px).encode())
+    local = local_config(name, digest, frames=frames, canary_edge_px=edge_px, instances=instances)
+    write_changed(home / "configs/local.pbtxt", local.encode())
 
 
 def write_changed(path: Path, data: bytes) -> bool:

@@ -19,6 +19,15 @@ REJECTED = Counter("cisterna_admission_rejected_total", "Tasks sent away because
 MODEL_INFO = Gauge("cisterna_model_info", "1 for every model this process has loaded", ["service", "model", "digest"])
 DEVICE_MEMORY = Gauge("cisterna_device_memory_bytes", "Memory that this process holds on its device", ["service"])
 TRITON_HEALTHY = Gauge("cisterna_triton_healthy", "1 where Triton's canary inference came back right", ["service"])
+TRITON_SECONDS = Histogram(
+    "cisterna_triton_seconds",
+    "Wall time of requests that Triton answered, its queue included",
+    ["service", "transport"],
+    buckets=(0.001, 0.002, *_SECONDS),
+)
+TRITON_ANSWERS = Counter("cisterna_triton_answers_total", "Requests to Triton by outcome", ["service", "outcome"])
+TRITON_RECOVERIES = Counter("cisterna_triton_recoveries_total", "What brought Triton back", ["service", "how"])
+TRITON_IN_FLIGHT = Gauge("cisterna_triton_in_flight", "Requests sent to Triton and not yet answered", ["service"])
 
 
 def stage_family(stage: str) -> str:

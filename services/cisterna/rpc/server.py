@@ -78,8 +78,9 @@ class Worker:
         self.device = device
         self.threads = config.threads
         self.id = f"{socket.gethostname()}:{os.getpid()}:{int(time.time())}"
-        # The graph service hands frames to processes of its own, one a core; the others use their cores within a task.
-        computing = config.threads if config.service == "graph" else 1
+        # The graph service hands frames to processes of its own, one a core; ernet has all its frames at Triton, which
+        # gathers them; the others use their cores within a task.
+        computing = {"graph": config.threads, "ernet": config.max_in_flight}.get(config.service, 1)
         self.tasks = TaskRunner(config.service, store, self.id, device, config.max_in_flight, stop, computing)
         self._models: dict[str, Model] = {}
         self._lock = threading.Lock()
