@@ -53,7 +53,10 @@ def noise_for(store: ObjectStore, document: dict[str, Any], to_snr: float) -> li
 
     if not to_snr > 0 or not math.isfinite(to_snr):
         raise UsageError(f"--degrade-to-snr {to_snr:g}: give a positive SNR")
-    raw = read_acquisition(store, document["acquisition"]).raw
+    acquisition = read_acquisition(store, document["acquisition"])
+    if acquisition.z_mode == "per_section":
+        raise UsageError(f"run {document['run_id']} keeps its z sections: noise is added to flat movies only")
+    raw = acquisition.raw
     power, noise = [], []
     for t in range(raw.shape[0]):
         frame = Box((t, 0, 0), (1, *raw.shape[1:]))

@@ -138,6 +138,11 @@ def _read(row: Row, document: RunDocument, manifest: Mapping[str, Any], get: Get
             ) from error
         tables[name] = arrow.to_pandas()
     missing = [t for t in NEEDED[document.recipe] if t not in tables]
+    if missing and "stack_frames" in document.tables:
+        raise ValueError(
+            f"run {document.run_id} traced z sections in 3-D: a study compares flat movies, take it out or run its "
+            "file with z_mode max_projection"
+        )
     if missing:
         raise ValueError(
             f"run {document.run_id} ({document.state}) has no table {', '.join(missing)}: "

@@ -16,12 +16,15 @@ from cisterna.report.movie_figures import FrameView
 from cisterna.report.movie_source import report_film
 from cisterna.report.review_section import read_review_report
 from cisterna.report.site_statistics import read_statistics
+from cisterna.report.stack import StackReportData, render_stack_report
+from cisterna.report.stack_source import stack_views
 from cisterna.report.tallies import finite
 from cisterna.report.volume import VolumeReportData, render_volume_report
 from cisterna.report.volume_figures import Plane
 from cisterna.store import ObjectMissing, ObjectStore
 from cisterna.tables.networks import CELLS, EDGES, FRAMES, JUNCTIONS, MULTI_WAY, NODES
 from cisterna.tables.schema import Table
+from cisterna.tables.stacks import STACK_EDGES, STACK_FRAMES, STACK_NODES
 from cisterna.tables.volumes import LINKS, OBJECTS, SITES
 
 PICTURE_SIDE = 1024
@@ -41,6 +44,8 @@ def build_report(store: ObjectStore, run_id: str) -> bytes:
     run = read_document(store.get(run_path(run_id, "run.json")))
     if run.recipe == "fibsem":
         return render_volume_report(read_volume(store, run)).encode("utf-8")
+    if run.recipe == "er-movie" and STACK_FRAMES.name in run.tables:
+        return render_stack_report(read_stack(store, run)).encode("utf-8")
     if run.recipe == "er-movie":
         return render_movie_report(read_movie(store, run)).encode("utf-8")
     raise ValueError(f"run {run_id} has recipe {run.recipe!r}; reports exist for fibsem and er-movie")
@@ -205,6 +210,20 @@ def _er_statistics(
         outside = distance[~er]
         chance = float((outside <= near_er_nm + radius).mean())
     return er.mean(axis=0), share, chance
+
+
+def read_stack(store: ObjectStore, run: RunDocument) -> StackReportData:
+    """What the report of a z-stack shows: all tables, and a few time points from first to last."""
+    raw = _raw(store, run)
+    tables = {table.name: read_table(store, run, table) for table in (STACK_FRAMES, STACK_NODES, STACK_EDGES)}
+    absent = [f"table {name}" for name, (_, there) in tables.items() if not there]
+    views = stack_views(store, raw, _pyramid(store, run, "ernet/classes"), PICTURE_SIDE, absent.append)
+    interval, *voxel = raw.levels[0].scale
+    frames, nodes, edges = (tables[t.name][0] for t in (STACK_FRAMES, STACK_NODES, STACK_EDGES))
+    return StackReportData(
+        run=with_absent(run, absent), shape=raw.levels[0].shape, voxel_size_um=tuple(voxel),  # type: ignore[arg-type]
+        frame_interval_s=interval, frames=frames, nodes=nodes, edges=edges, views=views,
+    )  # fmt: skip
 
 
 def read_movie(store: ObjectStore, run: RunDocument) -> MovieReportData:

@@ -29,6 +29,7 @@ from cisterna.report.volume_parts import (
 VOLUMES, MOVIES = ("fibsem",), ("er-movie",)
 BOTH = (*VOLUMES, *MOVIES)
 DRAWN_FRAMES = 3
+STACK_TABLES = ("stack_frames", "stack_nodes", "stack_edges")
 EXPECTED_TABLES = {"fibsem": ("objects", "sites", "links"), "er-movie": ("frames", "nodes", "edges", "junctions")}
 
 
@@ -71,7 +72,8 @@ def _report(source: RunSource, choices: Choices, folder: Path, tell: Tell) -> Wr
 
 def _tables(source: RunSource, choices: Choices, folder: Path, tell: Tell) -> Written:
     entries, absent = [], []
-    names = dict.fromkeys([*EXPECTED_TABLES[source.run.recipe], *source.table_paths])
+    expected = STACK_TABLES if _of_stack(source) else EXPECTED_TABLES[source.run.recipe]
+    names = dict.fromkeys([*expected, *source.table_paths])
     for done, name in enumerate(names, 1):
         written = write_table(source, name, folder / "tables")
         if written is None:
@@ -114,12 +116,12 @@ def _tiff(source: RunSource, choices: Choices, folder: Path, tell: Tell) -> Writ
 
 
 def _networks(source: RunSource, choices: Choices, folder: Path, tell: Tell) -> Written:
-    tables = [source.table(name) for name in ("frames", "nodes", "edges")]
+    tables = [source.table(name) for name in (STACK_TABLES if _of_stack(source) else ("frames", "nodes", "edges"))]
     frames, nodes, edges = tables
     if frames is None or nodes is None or edges is None:
         return [], ["networks"]
     write_graphs(frames, nodes, edges, folder / "networks", tell)
-    drawn = _connectivity(source, frames, nodes, edges, folder)
+    drawn = _connectivity(source, frames, nodes, edges, folder) if not _of_stack(source) else []
     one = "one file a frame, positions and lengths in µm"
     return [
         Entry("networks/graphml", f"networks as GraphML, {one}", "networkx, Cytoscape, Gephi, yEd"),
@@ -149,7 +151,14 @@ def _connectivity(
     return [Entry("networks/figures", f"{what}: first, middle and last frame", "any PDF viewer, Illustrator, Inkscape")]
 
 
+def _of_stack(source: RunSource) -> bool:
+    """Whether every section of a z-stack was kept: its networks are in 3-D, and no frame is a picture of one."""
+    return STACK_TABLES[0] in source.run.tables
+
+
 def _film(source: RunSource, choices: Choices, folder: Path, tell: Tell) -> Written:
+    if _of_stack(source):
+        return [], ["film (of flat movies only)"]
     nodes, edges = source.table("nodes"), source.table("edges")
     if nodes is None or edges is None or "raw" not in source.pyramids:
         return [], ["film"]

@@ -12,7 +12,7 @@ from cisterna.chunks import Box
 from cisterna.report.site_layers import CLASS_NUMBERS
 from cisterna.report.source import RunSource, Tell
 from cisterna.store import ObjectStore
-from cisterna.store.arrays import read_box
+from cisterna.store.arrays import open_level, read_box
 from cisterna.store.pyramids import Pyramid
 
 CLASSIC_TIFF_BYTES = 2**32 - 2**20
@@ -40,7 +40,14 @@ def planes(
 ) -> Iterator[np.ndarray]:
     """Planes of level 0, read in slabs of one chunk where memory allows, so that few chunks are decoded twice."""
     level = pyramid.levels[0]
-    stored = read_box(store, level.path, Box((0, 0, 0), (1, 1, 1))).dtype
+    stored = open_level(store, level.path).dtype
+    if pyramid.axes == "tzyx":
+        for frame in range(level.shape[0]):
+            for z in range(level.shape[1]):
+                box = Box((frame, z, 0, 0), (1, 1, *level.shape[2:]))
+                yield read_box(store, level.path, box)[0, 0].astype(dtype, copy=False)
+            tell(what, (frame + 1) / level.shape[0])
+        return
     plane_bytes = int(np.prod(level.shape[1:])) * stored.itemsize
     depth = 1 if pyramid.axes[0] == "t" else int(np.clip(SLAB_BYTES // plane_bytes, 1, 64))
     for start in range(0, level.shape[0], depth):
@@ -56,7 +63,7 @@ def write_tiff(store: ObjectStore, pyramid: Pyramid, target: Path, tell: Tell = 
     Labels go out as uint16 where they fit, because Fiji opens uint32 only as its float type, exact to 2**24.
     """
     level = pyramid.levels[0]
-    dtype = read_box(store, level.path, Box((0, 0, 0), (1, 1, 1))).dtype
+    dtype = open_level(store, level.path).dtype
     if dtype == np.uint32 and max(int(plane.max()) for plane in planes(store, pyramid, dtype)) < 2**16:
         dtype = np.dtype(np.uint16)
     write_stack(planes(store, pyramid, dtype, tell, target.name), pyramid, dtype, target)
@@ -70,29 +77,31 @@ def write_stack(stack: Iterator[np.ndarray], pyramid: Pyramid, dtype: np.dtype, 
     """
     level = pyramid.levels[0]
     target.parent.mkdir(parents=True, exist_ok=True)
-    movie = pyramid.axes[0] == "t"
+    movie, axes = pyramid.axes[0] == "t", pyramid.axes.upper()
     size = int(np.prod(level.shape)) * dtype.itemsize
     fits = size < CLASSIC_TIFF_BYTES
     unit = "µm" if movie else "nm"
     if fits and dtype.itemsize <= 2:
-        about = {"axes": "TYX" if movie else "ZYX", "unit": "um" if movie else "nm"}
+        about = {"axes": axes, "unit": "um" if movie else "nm"}
         about["finterval" if movie else "spacing"] = level.scale[0]  # type: ignore[assignment]
+        if axes == "TZYX":
+            about["spacing"] = level.scale[1]  # type: ignore[assignment]
         with tifffile.TiffWriter(target, imagej=True) as writer:
             writer.write(
                 stack, shape=level.shape, dtype=dtype, photometric="minisblack", metadata=about,
-                resolution=(1 / level.scale[2], 1 / level.scale[1]),
+                resolution=(1 / level.scale[-1], 1 / level.scale[-2]),
             )  # fmt: skip
         return
-    sizes = {"PhysicalSizeX": level.scale[2], "PhysicalSizeY": level.scale[1]}
+    sizes = {"PhysicalSizeX": level.scale[-1], "PhysicalSizeY": level.scale[-2]}
     units = {"PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
     if movie:
         sizes["TimeIncrement"], units["TimeIncrementUnit"] = level.scale[0], "s"
-    else:
-        sizes["PhysicalSizeZ"], units["PhysicalSizeZUnit"] = level.scale[0], unit
+    if "Z" in axes:
+        sizes["PhysicalSizeZ"], units["PhysicalSizeZUnit"] = level.scale[-3], unit
     with tifffile.TiffWriter(target, ome=True, bigtiff=not fits) as writer:
         writer.write(
             stack, shape=level.shape, dtype=dtype, photometric="minisblack",
-            metadata={"axes": "TYX" if movie else "ZYX", **sizes, **units},
+            metadata={"axes": axes, **sizes, **units},
         )  # fmt: skip
 
 

@@ -15,17 +15,18 @@ FORMATS = ("graphml", "net", "vtk")
 def frame_graph(nodes: pd.DataFrame, edges: pd.DataFrame) -> networkx.MultiGraph:
     """The network of one frame: parallel tubules and loops are kept, every attribute has its unit in its name.
 
-    `path_um` is the curve (n, 2) y,x from node_a to node_b.
+    `path_um` is the curve (n, 2) y,x from node_a to node_b; (n, 3) z,y,x of a z-stack.
     """
     graph: networkx.MultiGraph = networkx.MultiGraph()
     for row in nodes.to_dict("records"):
         graph.add_node(
             int(row["node_id"]), **{str(k): _plain(v) for k, v in row.items() if k not in ("frame", "node_id")}
         )
-    keys = ("frame", "node_a", "node_b", "path_yx_um")
+    column = "path_zyx_um" if "path_zyx_um" in edges else "path_yx_um"
+    keys = ("frame", "node_a", "node_b", column)
     for row in edges.to_dict("records"):
         about = {str(k): _plain(v) for k, v in row.items() if k not in keys}
-        path = np.asarray(row["path_yx_um"], np.float64).reshape(-1, 2)
+        path = np.asarray(row[column], np.float64).reshape(-1, 3 if column == "path_zyx_um" else 2)
         graph.add_edge(int(row["node_a"]), int(row["node_b"]), key=int(row["edge_id"]), path_um=path, **about)
     return graph
 
@@ -35,12 +36,13 @@ def _plain(value: object) -> object:
 
 
 def graphml_bytes(graph: networkx.MultiGraph) -> bytes:
-    """GraphML; curves become text, `path_yx_um` = "y0 x0 y1 x1 …"."""
+    """GraphML; curves become text, `path_yx_um` = "y0 x0 y1 x1 …" (`path_zyx_um` in a z-stack)."""
     plain = networkx.MultiGraph(**graph.graph)
     plain.add_nodes_from(graph.nodes(data=True))
     for a, b, key, data in graph.edges(keys=True, data=True):
         about = {k: v for k, v in data.items() if k != "path_um"}
-        about["path_yx_um"] = " ".join(f"{v:.6g}" for v in data["path_um"].ravel())
+        name = "path_zyx_um" if data["path_um"].shape[1] == 3 else "path_yx_um"
+        about[name] = " ".join(f"{v:.6g}" for v in data["path_um"].ravel())
         plain.add_edge(a, b, key=key, **about)
     return "\n".join(networkx.generate_graphml(plain)).encode("utf-8") + b"\n"
 
