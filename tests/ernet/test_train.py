@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 tifffile = pytest.importorskip("tifffile")
+image_module = pytest.importorskip("PIL.Image")
 
 from cisterna.ernet import train, training  # noqa: E402
 from cisterna.ernet.frames import segment_frame  # noqa: E402
@@ -230,3 +231,5 @@ def test_the_command_trains_at_another_pixel_size_in_bfloat16(tmp_path, stack, c
     assert spec["training"]["image_pixel_size_um"] == 0.05
     assert spec["training"]["class_weights"] == {"tubule": 2.0}
     assert spec["training"]["labels"]["trust_px"] == 3.0
+    picture = image_module.open(tmp_path / "m.training" / "training.png").convert("RGB")
+    assert (0, 255, 255) in {colour for _, colour in picture.getcolors(1 << 24)}  # the true tubules, cyan

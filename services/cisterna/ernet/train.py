@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -54,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="model name (default: the folder's name)")
     parser.add_argument("--licence", default="BSD-3-Clause", help="SPDX name of the weights' licence")
     parser.add_argument("--demo", action="store_true", help="mark as a demonstration model")
-    parser.add_argument("--work", type=Path, help="folder of checkpoint and live loss curve (default: FOLDER.training)")
+    parser.add_argument(
+        "--work", type=Path, help="folder of checkpoint, live loss curve and picture (default: FOLDER.training)"
+    )
 
     data = parser.add_argument_group("what to train on (default: phantom movies)")
     data.add_argument("--images", type=Path, action="append", default=[], help="TIFF stack (t, y, x) to train on")
@@ -121,6 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
             licence=a.licence,
             demo=a.demo,
             work=a.work,
+            picture=importlib.util.find_spec("matplotlib") is not None,
             report=lambda line: print(line, flush=True),
         )
     except (ValueError, OSError) as error:

@@ -22,12 +22,14 @@ from .frames import CLASSES, resampling
 from .training_crops import batch_of_crops
 from .training_frames import LabelledFrame, phantom_frames, read_frames, save_frames
 from .training_loss import class_loss, silence
-from .training_metrics import evaluate
+from .training_metrics import evaluate, found_classes, seen_frames, torch_network
+from .training_picture import draw_training
 from .training_settings import ErnetSettings, rate
 from .training_stacks import LabelRule, labelled_stack
 from .training_state import CHECKPOINT, CURVE, Progress, identity, resume, save, start_weights, write_curve
 
 HELD_OUT_FROM = 900_000  # phantom seeds from here on are never trained on
+PICTURE = "training.png"
 BUILD: dict[str, Callable[..., Ernet]] = {"ernet-swin2d": swin2d.build, "ernet-swin3d": swin3d.build}
 
 Stacks = Sequence[tuple[Path, Path]]
@@ -58,6 +60,7 @@ def train_ernet(
     demo: bool = False,
     work: Path | str | None = None,
     checkpoint_s: float = 60.0,
+    picture: bool = False,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Trains and writes the model folder; returns the metrics on frames never trained on.
@@ -67,7 +70,8 @@ def train_ernet(
     `settings.seed`. `pixel_size_um` is the model's; images of another pixel size (`image_pixel_size_um`) are resampled
     to it, as in production. `start`: a model folder whose weights are the first ones. `work` (`<folder>.training` by
     default) keeps a checkpoint, written every `checkpoint_s` seconds, and `loss.csv`, the live curve; a training goes
-    on from a checkpoint that is there, if frames, start and settings (but for `steps`) are equal.
+    on from a checkpoint that is there, if frames, start and settings (but for `steps`) are equal. `picture` adds
+    `training.png` there: the curve, and a held-out frame, true and found.
     """
     folder = Path(folder)
     checkpoint = Path(work or folder.with_name(folder.name + ".training")) / CHECKPOINT
@@ -103,6 +107,13 @@ def train_ernet(
     }
     spec = model_spec(name, settings.topology, pixel_size_um, licence, demo, training, metrics)
     write_ernet_folder(folder, spec, network)
+    if picture:
+        shown = None
+        if data.held_out:
+            images = seen_frames(data.held_out[0], settings, 0)
+            found = found_classes(torch_network(network), images, settings)
+            shown = (images[settings.frames // 2], data.held_out[0].classes, found)
+        draw_training(checkpoint.with_name(PICTURE), progress.curve, progress.validation, shown)
     return metrics
 
 

@@ -35,7 +35,7 @@ def evaluate(
     return {**agreement(confusion), "frames": len(frames), "snr": None if frames[0].recorded else snr}
 
 
-def seen_frames(frame: LabelledFrame, settings: ErnetSettings, number: int, snr: float) -> NDArray[np.float32]:
+def seen_frames(frame: LabelledFrame, settings: ErnetSettings, number: int, snr: float = 10.0) -> NDArray[np.float32]:
     """What the network is shown (T, H, W): recordings as they are, phantom number `number` with noise of this SNR."""
     if frame.recorded:
         return frame.signal
