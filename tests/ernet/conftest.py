@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,8 +26,10 @@ class TritonServer:
         return f"127.0.0.1:{self.ports[1]}"
 
     def start(self) -> None:
-        from cisterna.ernet.triton_server import triton_command
+        from cisterna.cli.supervise import remove_memory
+        from cisterna.ernet.triton_server import memory_prefix, triton_command
 
+        remove_memory(memory_prefix(self.ports[1]))
         argv, environment = triton_command(self.home, self.repository, *self.ports)
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(argv, env=environment, stdout=log, stderr=log, start_new_session=True)
@@ -70,10 +72,14 @@ class TritonServer:
         return found[0]
 
     def kill(self, number: int = signal.SIGKILL) -> None:
+        from cisterna.cli.supervise import remove_memory
+        from cisterna.ernet.triton_server import memory_prefix
+
         assert self.process is not None
         if self.process.poll() is None:
             os.killpg(self.process.pid, number)
             self.process.wait(30)
+            remove_memory(memory_prefix(self.ports[1]))
 
 
 def free_ports(count: int) -> list[int]:
@@ -111,6 +117,28 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             parameter.copy_(torch.randn_like(parameter) * 0.15)
     write_ernet_folder(folder, spec, network)
     return folder
+
+
+@pytest.fixture(scope="module")
+def triton_over(
+    triton_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Sequence[Path]], TritonServer]]:
+    """Starts a server of the module's own over model folders."""
+    from cisterna.ernet.triton_server import build_repository
+
+    servers: list[TritonServer] = []
+
+    def start(folders: Sequence[Path]) -> TritonServer:
+        place = tmp_path_factory.mktemp("triton")
+        build_repository(folders, place / "repository")
+        servers.append(TritonServer(triton_home, place / "repository", place / "triton.log"))
+        servers[-1].start()
+        servers[-1].wait()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill(signal.SIGTERM)
 
 
 @pytest.fixture(scope="session")
