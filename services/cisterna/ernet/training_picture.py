@@ -38,10 +38,10 @@ def draw_training(
         axes[0].annotate(f"{metrics['pixel_accuracy']:.2f}", (step, metrics["pixel_accuracy"]), color="tab:blue")
     axes[0].set(xlabel="step", ylim=(0, None), title="loss; pixel accuracy held out" if validation else "loss")
     if held_out:
-        frame, true, found = (part[:LARGEST_PX, :LARGEST_PX] for part in held_out)
-        axes[1].imshow(frame, cmap="gray", vmin=0, vmax=1)
+        frame, true, found = held_out
+        axes[1].imshow(frame[:LARGEST_PX, :LARGEST_PX], cmap="gray", vmin=0, vmax=1)
         for ax, classes, title in ((axes[2], true, "true"), (axes[3], found, "found")):
-            ax.imshow(coloured(classes))
+            ax.imshow(coloured(classes[:LARGEST_PX, :LARGEST_PX]))
             ax.set_title(title)
         axes[1].set_title("held out")
         for ax in axes[1:]:
