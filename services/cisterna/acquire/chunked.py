@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import json
 import lzma
 import math
@@ -20,6 +18,7 @@ import zarr
 from numpy.typing import NDArray
 
 from cisterna.acquire.layout import Selection, choose_planes, named_axes
+from cisterna.acquire.n5_codec import decompressor
 from cisterna.acquire.source import Grid, Kind, PlaneSource, UnusableInput, to_nm, to_s
 
 SLAB_BYTES = 512 * 2**20
@@ -127,7 +126,9 @@ def _plain(path: Path, array: zarr.Array[Any]) -> ChunkedArray:
 
 
 def _attribute_grid(attributes: Mapping[str, Any], reverse: bool) -> Grid:
-    """`resolution` and `offset` in nm, as COSEM and incasem write them (z, y, x; N5 files x, y, z)."""
+    """`resolution` and `offset` in nm, as incasem writes them (z, y, x; N5 files x, y, z), or COSEM's `transform`."""
+    if "resolution" not in attributes and isinstance(attributes.get("transform"), Mapping):
+        return _transform_grid(attributes["transform"])
     size = attributes.get("resolution", attributes.get("voxel_size"))
     if size is None and isinstance(attributes.get("pixelResolution"), Mapping):
         size = attributes["pixelResolution"].get("dimensions")
@@ -139,6 +140,21 @@ def _attribute_grid(attributes: Mapping[str, Any], reverse: bool) -> Grid:
     values = [float(v) for v in size]
     z, y, x = reversed(values) if reverse else values
     return Grid(z, y, x, None, _corner(offset, reverse))
+
+
+def _transform_grid(transform: Mapping[str, Any]) -> Grid:
+    """COSEM's attribute: axes by name with scale, translate (of the first voxel's centre) and units."""
+    try:
+        units = transform.get("units", ["nm"] * 3)
+        axes = {
+            str(a).lower(): (float(s), float(t), to_nm(1.0, str(u)) or 1.0)
+            for a, s, t, u in zip(transform["axes"], transform["scale"], transform["translate"], units, strict=True)
+        }
+        z, y, x = (axes[a][0] * axes[a][2] for a in "zyx")
+        corner = tuple((axes[a][1] - axes[a][0] / 2) * axes[a][2] for a in "zyx")
+    except (KeyError, TypeError, ValueError):
+        return Grid()
+    return Grid(z, y, x, None, (corner[0], corner[1], corner[2]))
 
 
 def _three(values: Any) -> bool:
@@ -178,14 +194,17 @@ def _open_n5(path: Path) -> ChunkedArray:
     if "dimensions" not in attributes:
         scales = [s for s in ("s0", "0") if (path / s / "attributes.json").is_file()]
         if not scales:
-            raise UnusableInput(f"{path} is an N5 group, not a dataset: give the path of a dataset in it")
+            described = [f for depth in (1, 2, 3) for f in sorted(path.glob("*/" * depth + "attributes.json"))]
+            inside = [str(f.parent.relative_to(path)) for f in described if '"dimensions"' in f.read_text()]
+            known = f"it holds {', '.join(inside[:6])}" if inside else "it holds none"
+            raise UnusableInput(f"{path} is an N5 group, not a dataset: give the path of a dataset in it ({known})")
         return _open_n5(path / scales[0])
     shape = tuple(int(n) for n in reversed(attributes["dimensions"]))
     block = tuple(int(n) for n in reversed(attributes["blockSize"]))
     if len(shape) != 3:
         raise UnusableInput(f"{path} has {len(shape)} axes: give a z,y,x dataset")
     dtype = np.dtype(attributes["dataType"])
-    decompress = _n5_codec(path, attributes)
+    decompress = decompressor(path, attributes)
 
     def read_block(position: tuple[int, ...]) -> NDArray[Any]:
         file = path.joinpath(*[str(p) for p in reversed(position)])
@@ -221,26 +240,6 @@ def _open_n5(path: Path) -> ChunkedArray:
         return out
 
     return ChunkedArray(str(path), "ZYX", shape, dtype, block, read, _attribute_grid(attributes, reverse=True))
-
-
-def _n5_codec(path: Path, attributes: Mapping[str, Any]) -> Callable[[bytes], bytes]:
-    given = attributes.get("compression", attributes.get("compressionType", "raw"))
-    kind = str(given.get("type", "raw") if isinstance(given, Mapping) else given)
-    if kind == "raw":
-        return bytes
-    if kind == "gzip":
-        zlib_stream = isinstance(given, Mapping) and given.get("useZlib", False)
-        return zlib.decompress if zlib_stream else gzip.decompress
-    if kind == "bzip2":
-        return bz2.decompress
-    if kind == "xz":
-        return lzma.decompress
-    if kind in ("blosc", "zstd", "lz4"):
-        import numcodecs
-
-        codec = {"blosc": numcodecs.Blosc, "zstd": numcodecs.Zstd, "lz4": numcodecs.LZ4}[kind]()
-        return lambda data: bytes(codec.decode(data))
-    raise UnusableInput(f"{path} is compressed by {kind}: write it as raw, gzip, blosc, zstd, bzip2 or xz")
 
 
 def chunked_source(path: Path, kind: Kind, selection: Selection) -> PlaneSource:

@@ -21,6 +21,7 @@ from cisterna.cli.follow import follow
 from cisterna.cli.home import Home, Unreachable, UsageError
 from cisterna.cli.movie_input import add_movie_options, channel_of, ingest_movie_input, recipe_settings
 from cisterna.cli.progress import ingest_progress
+from cisterna.cli.task import add_task_options, task_of
 from cisterna.models import demo_models, install_model
 from cisterna.runs import record
 from cisterna.runs.acquisition import read_acquisition
@@ -84,6 +85,7 @@ def _input_arguments(p: argparse.ArgumentParser, kind: str) -> None:
             "--use", action="append", default=[], metavar="CLASS=ARRAY", help="take a class from an existing array"
         )
         p.add_argument("--region", help="box z0:z1,y0:y1,x0:x1 in voxels")
+        add_task_options(p)
         p.add_argument(
             "--polarity",
             choices=("auto", "dark", "bright"),
@@ -247,6 +249,7 @@ def _registered_plan(store: ObjectStore, kind: str, recipe: Recipe, args: argpar
     check_models(store, recipe)
     with ingest_progress() as progress:
         if kind == "fibsem":
+            task_of(args)
             detectors = named_paths(args.detector, "--detector")
             if (args.input is None) == (not detectors):
                 raise UsageError("give one INPUT, or two --detector NAME=PATH")
@@ -257,7 +260,7 @@ def _registered_plan(store: ObjectStore, kind: str, recipe: Recipe, args: argpar
                 voxel_size_nm=tuple(args.voxel_size_nm) if args.voxel_size_nm else None,
                 detectors=detectors or None,
                 analysis_signal=args.analysis_signal,
-                region=parse_region(args.region) if args.region else None,
+                region=parse_region(args.region) if isinstance(args.region, str) else args.region,
                 polarity=args.polarity,
                 equalise=bool(equalising_models(store, recipe, named_paths(args.use, "--use"))),
                 equalised=args.equalised,
