@@ -200,13 +200,8 @@ def test_an_n5_group_names_its_datasets(tmp_path, numbers):
 
 
 def test_cosem_says_its_grid_by_axis_name_and_centre(tmp_path, numbers):
-    transform = {
-        "axes": ["z", "y", "x"],
-        "scale": [5.24, 4, 4],
-        "translate": [5.24, 8, 0.004],
-        "units": ["nm", "nm", "um"],
-    }
-    transform["scale"][2] = 0.004
+    transform = {"axes": ["z", "y", "x"], "scale": [5.24, 4, 0.004], "translate": [5.24, 8, 0.004]}
+    transform["units"] = ["nm", "nm", "um"]
     write_n5(tmp_path / "s0", numbers, transform=transform, pixelResolution={"dimensions": [1, 1, 1], "unit": "nm"})
     grid = open_chunked(tmp_path / "s0").grid
     assert (grid.z_nm, grid.y_nm, grid.x_nm) == pytest.approx((5.24, 4, 4))

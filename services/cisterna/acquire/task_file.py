@@ -88,6 +88,20 @@ def task_entries(path: Path) -> dict[str, Mapping[str, Any]]:
     return content
 
 
+def training_grid(path: str | Path) -> tuple[tuple[float, float, float], list[str]]:
+    """Voxel size (z, y, x; nm) and the names of the labels that all tasks of a file share.
+
+    Raises UnusableInput, also where the tasks differ in voxel size.
+    """
+    place = Path(path)
+    entries = task_entries(place)
+    sizes = {_three(e.get("voxel_size"), f"task {n} of {place}: voxel_size") for n, e in entries.items()}
+    if len(sizes) > 1:
+        raise UnusableInput(f"the tasks of {place} have different voxel sizes: {', '.join(map(str, sorted(sizes)))} nm")
+    labels = [{str(k).strip("/").rsplit("/", 1)[-1] for k in e.get("labels", {})} for e in entries.values()]
+    return sizes.pop(), sorted(set.intersection(*labels))
+
+
 def _region(entry: Mapping[str, Any], array: Path, size: tuple[float, float, float], where: str) -> Box | None:
     opened = open_chunked(array)
     agreed_voxel_size(f"{where}: {array}", opened.grid, size)

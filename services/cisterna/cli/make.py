@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cisterna.cli import noise_curve
+from cisterna.cli.asem_checkpoint import add_asem_options, import_asem, refuse_asem_options
 from cisterna.cli.home import Home, UsageError
 from cisterna.models import install_model, read_model_folder
-from cisterna.runs.recipes import CLASSES
 from cisterna.store import open_store
 
 TRAINERS = {"fastfib": "cisterna.denoise.train", "asem": "cisterna.segment.train", "ernet": "cisterna.ernet.train"}
@@ -56,10 +56,7 @@ def _models(commands: Any) -> None:
     add.add_argument("path", type=Path, help="a model folder, or with --family a checkpoint file")
     add.add_argument("--family", choices=("asem", "ernet"), help="import a published checkpoint of this family")
     add.add_argument("--name", help="name of the imported model (default: the file's name)")
-    add.add_argument("--class", dest="class_name", choices=CLASSES, help="what an ASEM checkpoint finds")
-    add.add_argument(
-        "--voxel-size-nm", type=float, nargs=3, metavar=("Z", "Y", "X"), help="training grid of an ASEM checkpoint"
-    )
+    add_asem_options(add)
     pixel = add.add_mutually_exclusive_group()
     pixel.add_argument("--pixel-size-um", type=float, help="training pixel size of an ERnet checkpoint")
     pixel.add_argument("--pixel-size-nm", type=float, help="the same in nm")
@@ -81,6 +78,8 @@ def _models(commands: Any) -> None:
 
 def add_model(args: argparse.Namespace) -> int:
     """Puts a model folder into the store; a published checkpoint is made one first, strictly, executing nothing."""
+    if args.family != "asem":
+        refuse_asem_options(args)
     store = open_store(Home.find().store_url(args.store))
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.path if args.family is None else _imported(args, Path(scratch))
@@ -97,13 +96,7 @@ def _imported(args: argparse.Namespace, scratch: Path) -> Path:
     name = args.name or re.sub(r"[^a-z0-9._-]+", "-", args.path.stem.lower())
     folder = scratch / name
     if args.family == "asem":
-        if args.class_name is None or args.voxel_size_nm is None:
-            raise UsageError("an ASEM checkpoint does not say what it finds: give --class and --voxel-size-nm Z Y X")
-        from cisterna.segment.published import write_published_model
-
-        write_published_model(
-            args.path, folder, class_name=args.class_name, voxel_size_nm=args.voxel_size_nm, licence=args.licence
-        )
+        import_asem(args, folder)
     else:
         size_um = args.pixel_size_um if args.pixel_size_nm is None else args.pixel_size_nm / 1000
         if size_um is None:
