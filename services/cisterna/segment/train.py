@@ -26,6 +26,9 @@ SETTINGS = (
     "weight_decay",
     "balance",
     "foreground_share",
+    "intensity",
+    "noise",
+    "blur_voxels",
     "precision",
     "seed",
 )
@@ -85,6 +88,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--weight-decay", type=float, help="(3e-5)")
     how.add_argument("--balance", type=float, help="1: classes weigh the same in a block, 0: voxels do (1)")
     how.add_argument("--foreground-share", type=float, help="of patches centred on a class (0.8)")
+    how.add_argument("--intensity", type=float, help="contrast and brightness change by up to this (0.15)")
+    how.add_argument("--noise", type=float, help="white noise of up to this, of a range of 2 (0)")
+    how.add_argument("--blur-voxels", type=float, help="Gaussian blur of up to this (0)")
     how.add_argument("--precision", choices=("float32", "bfloat16"), help="of the arithmetic (float32)")
     how.add_argument("--seed", type=int, help="(0)")
     run_ = parser.add_argument_group("this run")
@@ -174,11 +180,12 @@ def listed_volumes(path: Path, classes: tuple[str, ...]) -> tuple[list[LabelledV
         raise ValueError(f"{path} is not a readable JSON list of volumes: {error}") from None
     if not isinstance(entries, list) or not entries or not all(isinstance(e, dict) for e in entries):
         raise ValueError(f'{path} must hold a list like [{{"image": "raw.tif", "labels": {{"er": "er.tif"}}}}]')
-    known = {"image", "labels", "mask", "invert", "held_out"}
+    known = {"image", "labels", "bodies", "reach_voxels", "box", "mask", "invert", "held_out"}
     train: list[LabelledVolume] = []
     held_out: list[LabelledVolume] = []
     for number, entry in enumerate(entries):
-        missing = [c for c in classes if c not in entry.get("labels", {})]
+        labels, bodies = entry.get("labels", {}), entry.get("bodies", {})
+        missing = [c for c in classes if c not in labels and c not in bodies]
         if "image" not in entry or missing or set(entry) - known:
             raise ValueError(
                 f"entry {number} of {path} needs image and labels for {', '.join(classes)}"
@@ -187,8 +194,11 @@ def listed_volumes(path: Path, classes: tuple[str, ...]) -> tuple[list[LabelledV
         here = path.parent
         volume = file_volume(
             here / entry["image"],
-            {name: here / entry["labels"][name] for name in classes},
+            {name: here / labels[name] for name in classes if name in labels},
             here / entry["mask"] if "mask" in entry else None,
+            bodies={name: here / bodies[name] for name in classes if name not in labels},
+            reach_voxels=float(entry.get("reach_voxels", 1)),
+            box=entry.get("box"),
             invert=bool(entry.get("invert", False)),
         )
         (held_out if entry.get("held_out") else train).append(volume)

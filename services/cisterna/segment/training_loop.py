@@ -45,6 +45,9 @@ class TrainingSettings:
     weight_decay: float = 3e-5
     balance: float = 1.0
     foreground_share: float = 0.8
+    intensity: float = 0.15
+    noise: float = 0.0
+    blur_voxels: float = 0.0
     precision: str = "float32"
     seed: int = 0
 
@@ -146,7 +149,15 @@ def step(
     """One iteration on one patch; returns the loss. The patch depends on seed and iteration alone."""
     rng = np.random.default_rng([settings.seed, state.iteration])
     patch = draw_patch(
-        volumes, settings.classes, settings.patch, settings.trim, rng, foreground_share=settings.foreground_share
+        volumes,
+        settings.classes,
+        settings.patch,
+        settings.trim,
+        rng,
+        foreground_share=settings.foreground_share,
+        intensity=settings.intensity,
+        noise=settings.noise,
+        blur_voxels=settings.blur_voxels,
     )
     image = torch.from_numpy(patch.image)[None, None].to(device)
     truth = torch.from_numpy(patch.truth).to(device)

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from cisterna.chunks import reflect_indices
+from cisterna.segment.boundaries import boundaries
 
 FOREGROUND_SAMPLE = 50_000
 """Foreground voxels remembered per class and volume as places to centre a patch on."""
@@ -144,16 +146,52 @@ def file_volume(
     labels: Mapping[str, str | Path],
     mask: str | Path | None = None,
     *,
+    bodies: Mapping[str, str | Path] | None = None,
+    reach_voxels: float = 1.0,
+    box: Sequence[Sequence[int]] | None = None,
     invert: bool = False,
 ) -> LabelledVolume:
-    """A volume from files; its 0.1 to 99.9 percentiles become [−1, 1]."""
+    """A volume, or a box of one, from files; 0.1 to 99.9 percentiles of the whole image become [−1, 1].
+
+    Args:
+        image: grey values.
+        labels: class → instances or mask.
+        mask: > 0 where the labels hold.
+        bodies: class → dense segmentation whose boundaries are the class (`boundaries`, up to ``reach_voxels``).
+        reach_voxels: how far from the face between two bodies a voxel is boundary.
+        box: ((z, y, x) of the first voxel, (z, y, x) after the last); None: everything.
+        invert: membranes are bright.
+    """
     raw = read_volume(image)
-    return LabelledVolume(
-        Path(image).name,
-        normalise(raw, *percentile_range(raw), invert=invert),
-        {name: read_volume(path) for name, path in labels.items()},
-        None if mask is None else read_volume(mask) > 0,
-    )
+    part = box_slices(box, raw.shape)
+    grey = normalise(raw[part], *percentile_range(raw), invert=invert)
+    truth: dict[str, NDArray[Any]] = {name: read_volume(path)[part] for name, path in labels.items()}
+    known = None if mask is None else read_volume(mask)[part] > 0
+    for name, path in (bodies or {}).items():
+        truth[name], certain = boundaries(read_volume(path)[part], reach_voxels=reach_voxels)
+        if not certain.all():
+            known = certain if known is None else known & certain
+    return LabelledVolume(Path(image).name, grey, truth, known)
+
+
+def box_slices(box: Sequence[Sequence[int]] | None, shape: Sequence[int]) -> tuple[slice, ...]:
+    """A box as slices.
+
+    Raises:
+        ValueError: it is empty, or leaves the volume.
+    """
+    if box is None:
+        return tuple(slice(0, n) for n in shape)
+    first, after = ([int(n) for n in corner] for corner in box)
+    if (
+        len(first) != 3
+        or len(after) != 3
+        or any(not 0 <= a < b <= n for a, b, n in zip(first, after, shape, strict=True))
+    ):
+        raise ValueError(
+            f"box {[first, after]} does not lie in the volume {tuple(shape)}: give [first, after] as z, y, x voxels"
+        )
+    return tuple(slice(a, b) for a, b in zip(first, after, strict=True))
 
 
 def draw_patch(
@@ -165,6 +203,8 @@ def draw_patch(
     *,
     foreground_share: float = 0.8,
     intensity: float = 0.15,
+    noise: float = 0.0,
+    blur_voxels: float = 0.0,
 ) -> Patch:
     """A random patch with random mirroring, transposition, contrast and brightness.
 
@@ -176,6 +216,8 @@ def draw_patch(
         rng: the only source of chance.
         foreground_share: of the patches whose output holds a voxel of a class (each class as often as any other).
         intensity: contrast and brightness change by up to this.
+        noise: white noise of a standard deviation up to this is added to half of the patches.
+        blur_voxels: a quarter of the patches is blurred by a Gaussian of up to this σ.
     """
     window = edge - 2 * trim
     for _ in range(20):
@@ -204,6 +246,10 @@ def draw_patch(
     scale, shift = 1 + rng.uniform(-intensity, intensity), rng.uniform(-intensity, intensity)
     centre = image.mean()
     image = (image - centre) * np.float32(scale) + centre + np.float32(shift)
+    if blur_voxels and rng.random() < 0.25:
+        image = ndimage.gaussian_filter(image, rng.uniform(0, blur_voxels), mode="nearest")
+    if noise and rng.random() < 0.5:
+        image = image + rng.uniform(0, noise) * rng.standard_normal(image.shape, np.float32)
     return Patch(
         np.ascontiguousarray(np.clip(image, -1, 1), dtype=np.float32),
         np.ascontiguousarray(truth, dtype=np.int64),
