@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 tifffile = pytest.importorskip("tifffile")
 image_module = pytest.importorskip("PIL.Image")
 
-from cisterna.ernet import train, training  # noqa: E402
+from cisterna.ernet import export, train, training  # noqa: E402
 from cisterna.ernet.frames import segment_frame  # noqa: E402
 from cisterna.ernet.train import CHECKPOINT, ErnetSettings, add_arguments, run, settings_of, train_ernet  # noqa: E402
 from cisterna.ernet.training_frames import phantom_frames  # noqa: E402
@@ -53,6 +53,12 @@ def arguments(*words):
     return parser.parse_args([str(word) for word in words])
 
 
+@pytest.fixture
+def weights_only(monkeypatch):
+    """Leaves out the ONNX file, which takes longer than these trainings, where a test looks at weights only."""
+    monkeypatch.setattr(export, "to_onnx", lambda network: b"none")
+
+
 @pytest.fixture(scope="module")
 def trained(stack, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / "stripes"
@@ -78,6 +84,7 @@ def test_it_learns_stripes_and_writes_a_model_that_works(trained, stack):
     assert not (folder / CHECKPOINT).exists()
 
 
+@pytest.mark.usefixtures("weights_only")
 def test_an_interrupted_training_ends_with_the_same_weights(trained, stack, tmp_path):
     folder = tmp_path / "stripes"
 
@@ -103,6 +110,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(trained, stack, tmp_
         train_ernet(folder, settings(), "stripes", report=quiet, held_out_stacks=(), **again)
 
 
+@pytest.mark.usefixtures("weights_only")
 def test_fine_tuning_starts_from_the_models_weights(trained, stack, tmp_path):
     folder, _ = trained
     still = settings(steps=1, learning_rate=1e-12, validations=0)
@@ -119,6 +127,7 @@ def test_fine_tuning_starts_from_the_models_weights(trained, stack, tmp_path):
     assert settings_of(arguments(tmp_path / "t", "--from", folder)).topology == NARROW
 
 
+@pytest.mark.usefixtures("weights_only")
 def test_a_tubule_mask_teaches_nothing_about_sheets(stack, tmp_path):
     """A new network never finds what its labels lack; a fine-tuned one keeps what it knew, its sheet row untouched."""
     rule = LabelRule(mask_of="tubule")
@@ -159,6 +168,7 @@ def test_the_temporal_network_learns_and_comes_back_from_its_folder(stack, tmp_p
         assert load_model(tmp_path / "b")(torch.rand(1, 3, 36, 40)).shape == (1, 4, 36, 40)
 
 
+@pytest.mark.usefixtures("weights_only")
 def test_phantom_training_keeps_its_frames_and_never_trains_on_held_out_seeds(tmp_path, monkeypatch):
     made = []
 
