@@ -204,7 +204,7 @@ def confidence(bench: Bench) -> list[dict[str, Any]]:
 
 
 def flat(row: dict[str, Any]) -> dict[str, Any]:
-    whole = {k: v for k, v in row.items() if k not in ("iou", "mean_confidence", "calibration_error")}
+    whole = {k: v for k, v in row.items() if k not in ("iou", "mean_confidence", "calibration_error", "width_px")}
     return whole | {f"IoU {k}": v for k, v in row["iou"].items()}
 
 

@@ -204,7 +204,7 @@ def test_the_static_floor_follows_one_frame_and_can_be_left_out(store: ObjectSto
     floor = set(keys(with_floor)) - set(keys(without))
     assert floor == {"graph-static", "ernet-static", "graph-trace-static", "graph-summary-static"}
     assert not changed(without, with_floor)
-    assert set(with_floor.tables) - set(without.tables) == {"floor", "floor_survival", "floor_scene"}
+    assert set(with_floor.tables) - set(without.tables) == {"floor", "floor_survival", "floor_scene", "floor_frames"}
     drawn = with_floor.stage("graph-static")
     assert (drawn.blocks, drawn.needs[0].stage, drawn.needs[0].blocks(7)) == (12, "ernet", [10])
     request = drawn.request(7, 1)
@@ -212,6 +212,15 @@ def test_the_static_floor_follows_one_frame_and_can_be_left_out(store: ObjectSto
     assert drawn.images[0].spec.shape == (12, 40, 50)
     assert with_floor.stage("graph-summary-static").needs[0].blocks(0) == list(range(12))
     assert list(with_floor.stage("graph-summary").request(0, 1).field_um) == pytest.approx([3.9, 4.9])
+
+
+def test_a_frame_is_traced_once_the_frames_around_it_have_classes(store: ObjectStore) -> None:
+    plan = make_plan(store, recipe("", "er-movie"), movie(5))
+    for stage, segmented in (("graph-trace", "ernet"), ("graph-trace-static", "ernet-static")):
+        needs = plan.stage(stage).needs[0]
+        assert needs.stage == segmented
+        assert [needs.blocks(i) for i in (0, 2, 4)] == [[0, 1], [1, 2, 3], [3, 4]]
+        assert list(plan.stage(stage).request(2, 1).classes.halo) == [1, 0, 0]
 
 
 def test_a_short_movie_has_a_short_floor_or_none(store: ObjectStore) -> None:

@@ -3,6 +3,7 @@
 from cisterna.models.folder import (
     Model,
     ModelError,
+    amend_model_folder,
     demo_models,
     install_model,
     load_model,
@@ -14,6 +15,7 @@ from cisterna.models.folder import (
 __all__ = [
     "Model",
     "ModelError",
+    "amend_model_folder",
     "demo_models",
     "install_model",
     "load_model",

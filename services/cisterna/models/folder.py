@@ -135,8 +135,29 @@ def write_model_folder(
     document.pop("digest", None)
     document["digest"] = digest(document)
     (folder / WEIGHTS_FILE).write_bytes(blob)
-    (folder / "model.json").write_text(json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    (folder / "model.json").write_text(_pretty(document))
     return str(document["digest"])
+
+
+def amend_model_folder(path: Path | str, entries: Mapping[str, Any]) -> str:
+    """Adds entries to the model.json of a checked folder, in place of those of the same names; returns the new digest.
+
+    Weights stay as they are. What identifies them and the digest cannot be set: ModelError.
+    """
+    folder = Path(path)
+    fixed = {"format", "name", "family", "topology", "weights", "onnx", "digest"} & set(entries)
+    if fixed:
+        raise ModelError(f"{', '.join(sorted(fixed))} of {folder}/model.json cannot be amended: write the folder anew")
+    document = {k: v for k, v in read_model_folder(folder).spec.items() if k != "digest"} | dict(entries)
+    document["digest"] = digest(document)
+    fresh = folder / "model.json.new"
+    fresh.write_text(_pretty(document))
+    fresh.replace(folder / "model.json")
+    return str(document["digest"])
+
+
+def _pretty(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def read_spec(text: bytes | str, where: str) -> dict[str, Any]:

@@ -20,12 +20,14 @@ RESOLVED_PX = 2.0
 
 
 class Traced(Protocol):
-    """The part of a traced network that is judged: places (n, 2) in px, the two nodes of every edge (m, 2)."""
+    """The part of a network that is judged: places (n, 2), the two nodes of every edge (m, 2) and its width, in px."""
 
     @property
     def positions(self) -> NDArray[Any]: ...
     @property
     def ends(self) -> NDArray[Any]: ...
+    @property
+    def width_um(self) -> NDArray[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class FrameScore:
 
     `confusion` (4, 4) is pixels by (true, found) class. Nodes are those of degree 1 and of 3 or more; a node of degree
     2 is a place along a tubule, which a picture cannot show. `certainty` (256, 2) counts the pixels of each confidence
-    (times 255) and those of them whose class is right; zeros where no confidence was given.
+    (times 255) and those of them whose class is right; zeros where no confidence was given. `width_px` holds the width
+    of every tubule found.
     """
 
     confusion: NDArray[np.int64]
@@ -44,6 +47,7 @@ class FrameScore:
     true_edges: int
     junctions: Agreement
     certainty: NDArray[np.int64]
+    width_px: NDArray[np.float64]
 
 
 def confusion_of(true: NDArray[Any], found: NDArray[Any]) -> NDArray[np.int64]:
@@ -65,7 +69,7 @@ def certainty_of(true: NDArray[Any], found: NDArray[Any], confidence: NDArray[np
 def judge_frame(
     movie: MoviePhantom, frame: int, classes: NDArray[Any], network: Traced, confidence: NDArray[np.uint8] | None = None
 ) -> FrameScore:
-    """Scores one frame: its class map (y, x) and the network traced on its pixels (positions in px).
+    """Scores one frame: its class map (y, x) and the network traced on it with a pixel size of 1.
 
     The truth is merged at the tubule width + 2 px; junctions (degree 3 or more) match one-to-one within 3 px.
     """
@@ -84,6 +88,7 @@ def judge_frame(
         certainty_of(movie.classes[frame], classes, confidence)
         if confidence is not None
         else np.zeros((256, 2), np.int64),
+        np.asarray(network.width_um, np.float64),
     )
 
 
@@ -95,13 +100,15 @@ def summary(scores: Sequence[FrameScore]) -> dict[str, Any]:
     """Figures over all frames together, from summed counts: NaN where a figure has no value.
 
     pixel_accuracy; iou of each class; node_ratio and edge_ratio (found over true); junction_f1, junction_recall and
-    junction_precision; mean_confidence and calibration_error (see `calibration_error`).
+    junction_precision; width_px, the median of the tubules found; mean_confidence and calibration_error (see
+    `calibration_error`).
     """
     if not scores:
         raise ValueError("no frame to sum up: give at least one")
     confusion = np.sum([s.confusion for s in scores], axis=0)
     found, true, matched = (sum(getattr(s.junctions, name) for s in scores) for name in ("found", "true", "matched"))
     pooled = Agreement(found, true, matched, np.zeros((0, 2), np.intp))
+    widths = np.concatenate([s.width_px for s in scores])
     hits = np.diag(confusion)
     union = confusion.sum(axis=0) + confusion.sum(axis=1) - hits
     return {
@@ -112,6 +119,7 @@ def summary(scores: Sequence[FrameScore]) -> dict[str, Any]:
         "junction_f1": pooled.f1,
         "junction_recall": pooled.recall,
         "junction_precision": pooled.precision,
+        "width_px": float(np.median(widths)) if len(widths) else float("nan"),
         "mean_confidence": mean_confidence(scores),
         "calibration_error": calibration_error(scores),
     }
