@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -199,7 +199,7 @@ class Builder:
         )
 
 
-def sizes(scale: Sequence[float]) -> str:
+def sizes(scale: Iterable[float]) -> str:
     return " × ".join(f"{s:g}" for s in scale)
 
 

@@ -10,11 +10,14 @@ from cisterna.chunks import Box
 from cisterna.models.digest import canonical_json
 from cisterna.runs.building import Builder, Plan, UsedArray, box_ref, sizes, task_ref
 from cisterna.runs.er_stack import add_stack_network, check_stack, check_z, flat_note
-from cisterna.runs.recipes import ErMovieRecipe
+from cisterna.runs.recipes import ErMovieRecipe, RecipeError
 from cisterna.runs.stages import VERSIONS, Needs, Stage, every
 from cisterna.runs.static_floor import NEIGHBOURS, add_static_floor, field_um
 from cisterna.store.receipts import stage_folder, stage_key
 from cisterna.v1 import common_pb2, ernet_pb2, graph_pb2
+
+LARGEST_SCALE = 8.0
+"""Pixels that differ by more than this factor from the model's are a mistake of units, or show no tubules."""
 
 
 def plan_er_movie(b: Builder, recipe: ErMovieRecipe, uses: Mapping[str, UsedArray]) -> Plan:
@@ -22,7 +25,7 @@ def plan_er_movie(b: Builder, recipe: ErMovieRecipe, uses: Mapping[str, UsedArra
     acquisition = b.acquisition
     check_z(recipe, acquisition)
     if acquisition.z_mode == "per_section":
-        check_stack(recipe, model, uses)
+        check_stack(uses)
     version = VERSIONS["ernet"]
     params = {"stack_min": acquisition.stack_min, "stack_max": acquisition.stack_max}
     key = stage_key("ernet", version, model["digest"], params, {"raw": acquisition.identity})
@@ -166,6 +169,11 @@ def _note_edge_frames(b: Builder, name: str, model: Mapping[str, Any]) -> None:
 
 def _warn_of_scale(b: Builder, name: str, model: Mapping[str, Any]) -> None:
     pixel_um, trained = b.acquisition.scale[-2:], model.get("pixel_size_um")
+    if trained and not all(1 / LARGEST_SCALE <= p / float(trained) <= LARGEST_SCALE for p in pixel_um):
+        raise RecipeError(
+            f"pixels of {sizes(1000 * p for p in pixel_um)} nm are more than {LARGEST_SCALE:g} times larger or smaller "
+            f"than those of model {name} ({1000 * float(trained):g} nm): correct the pixel size, or name another model"
+        )
     if trained and any(not math.isclose(p, float(trained), rel_tol=0.1) for p in pixel_um):
         b.warnings.append(
             f"Pixels are {sizes(pixel_um)} µm, model {name} was trained at {trained:g} µm: "

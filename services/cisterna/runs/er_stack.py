@@ -1,7 +1,7 @@
 """A z-stack of which every section is kept, as stages: class maps section by section, one 3-D network a time point.
 
-No section of one time point is seen by another's network, and none of what is measured on flat frames (meshes, cells,
-lifetimes, the static scene) is made.
+A network that reads several frames reads those of one section: its halo runs along t alone. None of what is measured
+on flat frames (meshes, cells, lifetimes, the static scene) is made.
 """
 
 from __future__ import annotations
@@ -49,13 +49,8 @@ def flat_note(acquisition: Acquisition) -> str:
     return str((acquisition.manifest.get("z") or {}).get("note", ""))
 
 
-def check_stack(recipe: ErMovieRecipe, model: Mapping[str, Any], uses: Mapping[str, UsedArray]) -> None:
+def check_stack(uses: Mapping[str, UsedArray]) -> None:
     """Raises RecipeError for what a run over all sections of a z-stack cannot do."""
-    if int(model.get("temporal_context", 0)):
-        raise RecipeError(
-            f"z_mode per_section takes a model of single frames, {recipe.ernet.model} reads several frames at once: "
-            "name another with ernet.model, or take z_mode single or max_projection"
-        )
     if "cells" in uses:
         raise RecipeError("labels of cells are flat, z_mode per_section traces in 3-D: leave --cells out")
 
