@@ -23,6 +23,8 @@ SERVICES = ("denoise", "segment", "ernet", "eres", "graph")
 WORKERS = 2
 READY_S = 150.0
 DRIVER_LEAVES_S = 5.0
+LARGEST_INSTANCES = 8
+"""Worker processes of a model at Triton: 110 MB each, and with the published network 1 GB at work."""
 MAX_IN_FLIGHT = {"denoise": 3, "segment": 3, "ernet": 4, "eres": 3, "graph": 3}
 
 
@@ -245,10 +247,10 @@ def _supervisor_alive(home: Home) -> bool:
 
 
 def _stack_spec(home: Home, url: str, workers: int) -> dict[str, Any]:
-    from cisterna.ernet.triton_server import build_repository, triton_command
+    from cisterna.ernet.triton_server import build_repository, memory_prefix, triton_command
 
     repository = home.stack / "triton-models"
-    build_repository(list(demo_models()), repository)
+    build_repository(list(demo_models()), repository, triton_instances())
     ports = iter(_free_ports(3 + 2 * workers * len(SERVICES)))
     token = secrets.token_urlsafe(24)
     http, grpc, metrics = next(ports), next(ports), next(ports)
@@ -265,6 +267,7 @@ def _stack_spec(home: Home, url: str, workers: int) -> dict[str, Any]:
             "address": "",
             "grpc": f"127.0.0.1:{grpc}",
             "metrics": f"127.0.0.1:{metrics}",
+            "memory": memory_prefix(grpc),
         }
     ]
     by_service: dict[str, list[str]] = {}
@@ -297,6 +300,11 @@ def _stack_spec(home: Home, url: str, workers: int) -> dict[str, Any]:
             )
     services = ";".join(f"{s}={','.join(a)}" for s, a in by_service.items())
     return {"store": url, "token": token, "services": services, "triton": f"127.0.0.1:{grpc}", "processes": processes}
+
+
+def triton_instances() -> int:
+    """Worker processes of each model: one a core, each with one thread, up to `LARGEST_INSTANCES`."""
+    return min(LARGEST_INSTANCES, len(os.sched_getaffinity(0)))
 
 
 def _free_ports(count: int) -> list[int]:

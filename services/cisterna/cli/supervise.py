@@ -1,11 +1,12 @@
 """The supervisor of the one-machine stack: ``python -m cisterna.cli.supervise HOME/stack``.
 
-Starts every process of stack.json in a process group of its own, restarts what ends (with a growing pause), and
-stops all by group. state.json says what it sees.
+Starts every process of stack.json in a process group of its own, restarts what ends (with a growing pause) and a
+Triton that hangs, and stops all by group. state.json says what it sees.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -16,6 +17,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from cisterna.cli.triton_watch import STUCK_S, TritonWatch
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
@@ -33,6 +36,9 @@ class _Child:
     argv: list[str]
     env: dict[str, str]
     log: Path
+    memory: str = ""
+    """Prefix of what it keeps in /dev/shm; after a kill -9 that would stay."""
+    watch: TritonWatch | None = None
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     pause_s: float = FIRST_PAUSE_S
@@ -42,6 +48,7 @@ class _Child:
     history: list[int] = field(default_factory=list)
 
     def start(self) -> None:
+        remove_memory(self.memory)
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 self.argv,
@@ -60,7 +67,17 @@ class _Child:
         if self.process is not None:
             code = self.process.poll()
             if code is None:
-                return False
+                if self.watch is None:
+                    return False
+                for forgotten in self.watch.forgotten(self.process.pid):
+                    print(f"{self.name}: ending worker {forgotten}, which a younger one has replaced", flush=True)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(forgotten, signal.SIGKILL)
+                if not self.watch.stuck(self.process.pid):
+                    return False
+                print(f"{self.name} hangs: no answer and no work for {STUCK_S:.0f} s; starting it again", flush=True)
+                kill_group(self.process.pid, signal.SIGKILL)
+                code = self.process.wait()
             kill_group(self.process.pid, signal.SIGKILL)  # what it left behind in its group
             self.last_exit, self.process = code, None
             self.pause_s = FIRST_PAUSE_S if now - self.started > STEADY_S else min(LONGEST_PAUSE_S, self.pause_s * 2)
@@ -71,6 +88,12 @@ class _Child:
             self.start()
             return True
         return False
+
+
+def remove_memory(prefix: str) -> None:
+    """Removes what ended processes left in /dev/shm under a prefix of theirs alone; nothing for an empty one."""
+    for path in Path("/dev/shm").glob(f"{prefix}*") if prefix else ():
+        path.unlink(missing_ok=True)
 
 
 def kill_group(pid: int, number: int) -> None:
@@ -90,7 +113,14 @@ def main() -> int:
     spec: dict[str, Any] = json.loads((stack / "stack.json").read_text())
     (stack / "logs").mkdir(parents=True, exist_ok=True)
     children = [
-        _Child(p["name"], p["argv"], {**os.environ, **p["env"]}, stack / "logs" / f"{p['name']}.log")
+        _Child(
+            p["name"],
+            p["argv"],
+            {**os.environ, **p["env"]},
+            stack / "logs" / f"{p['name']}.log",
+            p.get("memory", ""),
+            TritonWatch(p["grpc"]) if p["service"] == "triton" else None,
+        )
         for p in spec["processes"]
     ]
     stopping: list[int] = []
@@ -119,6 +149,8 @@ def _stop(children: list[_Child]) -> None:
     for p in alive:
         kill_group(p.pid, signal.SIGKILL)
         p.wait()
+    for c in children:
+        remove_memory(c.memory)
 
 
 def _write_state(stack: Path, children: list[_Child]) -> None:

@@ -74,6 +74,7 @@ class Triton:
         self._in_flight = 0
         self._counting = threading.Lock()
         self._stalled = False  # a request ran out of time, and none has been answered since
+        self._unwell = False
         self._gone = False  # the server was not to be reached
         self._memory_wanted = memory == "on" or (memory == "auto" and is_own_host(address))
         self._memory_probe = threading.Lock()
@@ -146,7 +147,22 @@ class Triton:
         except (InferenceServerException, TritonUnavailable, TritonRefused) as error:
             if isinstance(error, InferenceServerException):
                 self._note(kind(error))
-            log.warning("Triton at %s is not healthy: %s", self.address, error)
+            level = logging.DEBUG if self._unwell else logging.WARNING  # said once, not every two seconds
+            log.log(level, "Triton at %s is not healthy: %s", self.address, error)
+            self._unwell = True
+            return False
+        if self._unwell:
+            log.info("Triton at %s is healthy again", self.address)
+        self._unwell = False
+        return True
+
+    def answers(self, timeout_s: float) -> bool:
+        """True when every model that is loaded answers a canary in time. Brings nothing back."""
+        try:
+            index = self._client.get_model_repository_index(client_timeout=timeout_s).models
+            for model in sorted({entry.name for entry in index if entry.state == "READY"}):
+                self._infer(model, self._canary_frames(model), timeout_s, canary=True)
+        except InferenceServerException:
             return False
         return True
 
