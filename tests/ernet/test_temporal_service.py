@@ -95,30 +95,34 @@ def service(store, server, tmp_path_factory):
             process.wait(20)
 
 
-def put_movie(store, name, movie, pixel_um=PIXEL_UM):
-    create_image(store, f"{name}.ome.zarr", ImageSpec(movie.shape, "uint16", (1, *movie.shape[1:]), "tyx",
-                                                      (1.0, pixel_um, pixel_um)))  # fmt: skip
-    for t in range(len(movie)):
-        write_block(store, f"{name}.ome.zarr/0", Box((t, 0, 0), (1, *movie.shape[1:])), movie[t : t + 1])
+def image_of(movie, dtype, per_block, pixel_um):
+    """Blocks of `per_block` frames, and of one section where there are several."""
+    leading = (per_block,) if movie.ndim == 3 else (per_block, 1)
+    scale = (1.0, pixel_um, pixel_um) if movie.ndim == 3 else (1.0, 0.5, pixel_um, pixel_um)
+    axes = "tyx" if movie.ndim == 3 else "tzyx"
+    return ImageSpec(movie.shape, dtype, (*leading, *movie.shape[-2:]), axes, scale)
 
 
 def segmented(service, store, movie, model, per_block, key, pixel_um=PIXEL_UM, halo=None):
     """Classes and confidence of a movie, computed by the service in blocks of `per_block` frames."""
-    put_movie(store, key, movie, pixel_um)
-    paths = {}
-    for name in ("classes", "confidence"):
-        paths[name] = f"stages/ernet/{key}/{name}.ome.zarr"
-        spec = ImageSpec(movie.shape, "uint8", (per_block, *movie.shape[1:]), "tyx", (1.0, pixel_um, pixel_um))
-        create_image(store, paths[name], spec)
+    raw = image_of(movie, "uint16", 1, pixel_um)
+    create_image(store, f"{key}.ome.zarr", raw)
+    for number in range(raw.grid.blocks):
+        box = raw.grid.box(number)
+        write_block(store, f"{key}.ome.zarr/0", box, movie[box.slices])
+    spec = image_of(movie, "uint8", per_block, pixel_um)
+    paths = {name: f"stages/ernet/{key}/{name}.ome.zarr" for name in ("classes", "confidence")}
+    for path in paths.values():
+        create_image(store, path, spec)
     with grpc.insecure_channel(service) as channel:
-        for number, first in enumerate(range(0, len(movie), per_block)):
-            shape = [min(per_block, len(movie) - first), *movie.shape[1:]]
+        for number in range(spec.grid.blocks):
+            box = spec.grid.box(number)
             request = ernet_pb2.SegmentFramesRequest(
                 task=common_pb2.TaskRef(stage="ernet", stage_version=1, stage_key=key, block_index=number, attempt=1),
                 input=common_pb2.ChunkRef(
                     array=common_pb2.ArrayRef(path=f"{key}.ome.zarr/0"),
-                    box=common_pb2.Box(offset=[first, 0, 0], shape=shape),
-                    halo=halo or [MODELS[model] // 2, 0, 0],
+                    box=common_pb2.Box(offset=box.offset, shape=box.shape),
+                    halo=halo or [MODELS[model] // 2, *[0] * (movie.ndim - 1)],
                 ),
                 classes=common_pb2.ArrayRef(path=paths["classes"] + "/0"),
                 confidence=common_pb2.ArrayRef(path=paths["confidence"] + "/0"),
@@ -186,6 +190,14 @@ def test_triton_answers_as_torch_does(server, models, name, shape):
 def test_any_cut_of_the_movie_gives_what_the_whole_movie_gives(service, store, models, movie, name, per_block):
     maps = segmented(service, store, movie, name, per_block, f"{name}-{per_block}")
     check(maps, directly(load_model(models / name), movie, MODELS[name]))
+
+
+def test_a_section_of_a_stack_is_seen_with_the_frames_before_and_after_it(service, store, models, movie):
+    stack = np.stack([movie, movie[::-1]], axis=1)
+    classes, confidence = segmented(service, store, stack, "three", 2, "sections")
+    network = load_model(models / "three")
+    for section in range(2):
+        check((classes[:, section], confidence[:, section]), directly(network, stack[:, section], 3))
 
 
 def test_the_receipt_counts_frames_that_stand_for_none(service, store, movie):
