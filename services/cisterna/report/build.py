@@ -22,7 +22,7 @@ from cisterna.report.tallies import finite
 from cisterna.report.volume import VolumeReportData, render_volume_report
 from cisterna.report.volume_figures import Plane
 from cisterna.store import ObjectMissing, ObjectStore
-from cisterna.tables.networks import CELLS, EDGES, FRAMES, JUNCTIONS, MULTI_WAY, NODES
+from cisterna.tables.networks import CELLS, EDGES, FLOOR_FRAMES, FRAMES, JUNCTIONS, MULTI_WAY, NODES
 from cisterna.tables.schema import Table
 from cisterna.tables.stacks import STACK_EDGES, STACK_FRAMES, STACK_NODES
 from cisterna.tables.volumes import LINKS, OBJECTS, SITES
@@ -256,5 +256,5 @@ def read_movie(store: ObjectStore, run: RunDocument) -> MovieReportData:
         run=with_absent(run, absent), shape=raw.levels[0].shape, pixel_size_um=raw.levels[0].scale[1:],  # type: ignore[arg-type]
         frame_interval_s=interval, frames=frames, nodes=nodes, edges=edges, junctions=junctions, views=views, film=film,
         dynamics=dynamics, cells=read_table(store, run, CELLS)[0],
-        multi_way=read_table(store, run, MULTI_WAY)[0],
+        multi_way=read_table(store, run, MULTI_WAY)[0], floor_frames=read_table(store, run, FLOOR_FRAMES)[0],
     )  # fmt: skip

@@ -27,7 +27,8 @@ from cisterna.report.page import (
 from cisterna.report.palette import DEGREES, NETWORK_CLASSES
 from cisterna.report.tallies import degree_totals, finite, median_and_spread
 from cisterna.report.through_time import BAND_WORDS, HOLLOW_WORDS
-from cisterna.tables.networks import CELLS, MULTI_WAY
+from cisterna.report.trust import trust_section, trust_warnings
+from cisterna.tables.networks import CELLS, FLOOR_FRAMES, MULTI_WAY
 
 FIRST_FRAMES = 30
 FRAME_FIGURES = (
@@ -61,6 +62,7 @@ class MovieReportData:
     film: Clip | None = None
     cells: pd.DataFrame = field(default_factory=CELLS.frame)
     multi_way: pd.DataFrame = field(default_factory=MULTI_WAY.frame)
+    floor_frames: pd.DataFrame = field(default_factory=FLOOR_FRAMES.frame)
 
 
 def render_movie_report(data: MovieReportData) -> str:
@@ -70,6 +72,7 @@ def render_movie_report(data: MovieReportData) -> str:
         *_views(data),
         _metrics(data),
         _composition(data),
+        *trust_section(data.run, data.frames, data.floor_frames, data.snr_gate),
         *cell_sections(data.cells),
         *dynamics_sections(data.junctions, data.dynamics),
         _table(data),
@@ -84,7 +87,11 @@ def render_movie_report(data: MovieReportData) -> str:
         subject="ER movie",
         run=data.run,
         lead=lead,
-        warnings=[*run_warnings(data.run), *_snr_warning(data)],
+        warnings=[
+            *run_warnings(data.run),
+            *_snr_warning(data),
+            *trust_warnings(data.run, data.frames, data.pixel_size_um),
+        ],
         sections=[*sections, provenance(data.run)],
         facts=[
             ("acquisition", data.run.acquisition),
