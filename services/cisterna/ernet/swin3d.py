@@ -195,7 +195,7 @@ class PatchUnembed(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Scales every channel by what the means of all channels over the whole frame say."""
+    """(N, C, H, W) → (N, C, 1, 1): what the means of all channels over the whole frame say of each channel's weight."""
 
     def __init__(self, channels: int, squeezed: int) -> None:
         super().__init__()
@@ -208,7 +208,7 @@ class ChannelAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x * self.attention(x)
+        out: Tensor = self.attention(x)
         return out
 
 
@@ -217,14 +217,16 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.rcab = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(channels, channels, 3, padding=1),
             ChannelAttention(channels, squeezed),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.rcab(x)
-        return out
+        first, rectify, second, weigh = self.rcab
+        change = second(rectify(first(x)))
+        # One pass over the full-resolution channels where scaling and adding would be two.
+        return torch.addcmul(x, change, weigh(change))
 
 
 class ResidualGroup(nn.Module):
@@ -381,8 +383,7 @@ def window_of(state: dict[str, Tensor], block: str) -> tuple[int, int]:
 
 def relative_position_index(depth: int, edge: int) -> Tensor:
     """(n, n) int64, n = depth·edge²: row of the bias table for query i and key j, tokens in the order t, y, x."""
-    axes = torch.meshgrid(torch.arange(depth), torch.arange(edge), torch.arange(edge), indexing="ij")
-    t, y, x = (axis.reshape(-1) for axis in axes)
+    t, y, x = torch.cartesian_prod(torch.arange(depth), torch.arange(edge), torch.arange(edge)).unbind(1)
     dt = t[:, None] - t[None] + depth - 1
     dy = y[:, None] - y[None] + edge - 1
     dx = x[:, None] - x[None] + edge - 1
