@@ -50,9 +50,9 @@ def ingest_existing(store: ObjectStore, acquisition_id: str, class_name: str, pa
     raw = manifest["arrays"]["raw"]
     size = tuple(float(v) for v in raw["voxel_size_nm"])
     shape = (int(raw["shape"][0]), int(raw["shape"][1]), int(raw["shape"][2]))
-    planes, dtype, grid, read, notes, is_probability = _opened(Path(path), size)
-    steps, corner = _geometry(str(path), planes, grid, shape, size, notes)
-    lookup = _nearest(
+    planes, dtype, grid, read, notes, is_probability = open_labels(Path(path), size)
+    steps, corner = placed_grid(str(path), planes, grid, shape, size, notes)
+    lookup = voxels_under(
         str(path), planes, steps, corner, shape, size, tuple(raw.get("origin_nm", (0.0, 0.0, 0.0))), notes
     )
     to_probability = _rule(str(path), dtype, is_probability, notes)
@@ -93,7 +93,7 @@ def ingest_existing(store: ObjectStore, acquisition_id: str, class_name: str, pa
     return ExistingArray(image, identity, share, tuple(notes), created=True)
 
 
-def _opened(
+def open_labels(
     path: Path, raw_size: tuple[float, ...]
 ) -> tuple[tuple[int, ...], np.dtype[Any], Grid, Callable[[int], NDArray[Any]], list[str], bool]:
     """Shape, type, grid (corner-based), plane reader, notes, and whether integers are probabilities."""
@@ -143,7 +143,7 @@ def _three_axes(array: ChunkedArray) -> ChunkedArray:
     )  # fmt: skip
 
 
-def _geometry(
+def placed_grid(
     name: str, planes: tuple[int, ...], grid: Grid, shape: tuple[int, ...], size: tuple[float, ...], notes: list[str]
 ) -> tuple[tuple[float, ...], tuple[float, float, float] | None]:
     """Voxel size of the array and its corner; None for the corner where the array is taken to lie exactly on raw."""
@@ -159,7 +159,7 @@ def _geometry(
     return tuple(float(v) for v in stated if v is not None), grid.origin_nm
 
 
-def _nearest(
+def voxels_under(
     name: str, planes: tuple[int, ...], steps: tuple[float, ...], corner: tuple[float, float, float] | None,
     shape: tuple[int, ...], size: tuple[float, ...], origin: tuple[float, ...], notes: list[str],
 ) -> list[NDArray[np.intp]]:  # fmt: skip

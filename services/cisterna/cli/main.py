@@ -25,6 +25,7 @@ ROOMS = {
     "make": ("train", "models", "phantom"),
     "compare": ("compare",),
     "view": ("view",),
+    "evaluate": ("evaluate",),
 }
 """Which module of this room adds which commands: only the one that is asked for is imported."""
 
