@@ -82,7 +82,7 @@ def evaluation(
     }
     reached, before = curve.at(chosen)["dice"], curve.at(used)["dice"]
     reason = (
-        f"highest Dice ({reached:.3f}; {before:.3f} at the run's {used / 255:.3f}) over {curve.voxels} labelled voxels; "
+        f"highest Dice ({reached:.3f}; {before:.3f} at the run's {used / 255:.3f}) over {curve.voxels} voxels; "
         f"{low / 255:.3f} to {high / 255:.3f} come within 0.01 of it. Chosen on the voxels that it is judged on: "
         "judge it on others before citing it"
     )
