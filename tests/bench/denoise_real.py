@@ -35,7 +35,8 @@ def main() -> int:
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--patch", type=int, default=48)
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--time-limit-s", type=float, default=540)
+    parser.add_argument("--iterations", type=int, default=8000)
+    parser.add_argument("--time-limit-s", type=float, help="stop early; the learning rate follows the clock")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--one-detector", choices=("recorrupt", "blind-spots"), default="recorrupt")
     parser.add_argument("--recorruption", type=float, default=0.5)
@@ -66,7 +67,7 @@ def main() -> int:
         width=args.width,
         patch=args.patch,
         batch=args.batch,
-        iterations=1_000_000,
+        iterations=args.iterations,
         learning_rate=args.learning_rate,
         blur_sigma=0.0,
         one_detector=args.one_detector,
