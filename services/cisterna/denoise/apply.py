@@ -9,6 +9,7 @@ that are not finite are shown to the network as the middle of its range and come
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -108,8 +109,11 @@ def prepare(
     if not isinstance(model, FastFib):
         raise ValueError(f"{type(model).__name__} is not a FastFIB network; load a model folder of family fastfib")
     # Channels last: five times the speed of the default layout for few channels on a CPU with AVX-512, and what
-    # tensor cores want.
-    network = model.eval().to(device=device, dtype=PRECISIONS[precision]).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    # tensor cores want.  A copy, because a model may be asked for in two precisions.
+    network = copy.deepcopy(model).eval().to(device=device, dtype=PRECISIONS[precision])
+    network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    if precision in ("bfloat16", "float16"):
+        network.final.float()  # bfloat16 steps by half a grey value of 256 at the ends of [-1, 1]
     return Denoiser(network, device, precision, to, memory_bytes)
 
 
@@ -204,11 +208,13 @@ def denoise_detectors(
     denoiser: Denoiser,
     *,
     tile: int | Sequence[int] | None = None,
+    phase: Sequence[int] = (0, 0, 0),
 ) -> Image:
     """Each detector of a block denoised: (detector, z, y, x), float, grey values, NaN where the input is not finite.
 
-    `detectors`: arrays (z, y, x) of one shape and dtype, the block and `halo` voxels on each side; the block's first
-    voxel must lie on a multiple of the stride in the volume.  `ranges`: one per detector.
+    `detectors`: arrays (z, y, x) of one shape and dtype, the block and `halo` voxels on each side.  `phase`: where the
+    block's first voxel lies in the volume, modulo the stride, so that a region pools as the whole does.
+    `ranges`: one per detector.
 
     Raises ValueError if the halo is under the receptive radius or the arrays do not belong together.
     """
@@ -223,14 +229,16 @@ def denoise_detectors(
         raise ValueError(f"{len(arrays)} detectors and {len(ranges)} intensity ranges; give one range each")
     halos = (halo,) * 3 if isinstance(halo, int) else tuple(int(h) for h in halo)
     radius = denoiser.network.reach.radius
-    core = Box((0, 0, 0), tuple(max(0, n - 2 * h) for n, h in zip(first.shape, halos, strict=True)))
+    stride = denoiser.network.reach.stride
+    start = tuple(int(p) % stride for p in phase)
+    core = Box(start, tuple(max(0, n - 2 * h) for n, h in zip(first.shape, halos, strict=True)))
     if min(halos) < radius:
         raise ValueError(
             f"halo {halos} is less than the receptive radius {radius} of the model; ask for {radius} voxels"
         )
     if core.empty:
         raise ValueError(f"an array of {first.shape} with halo {halos} has no block inside")
-    held = Box(tuple(-h for h in halos), first.shape)
+    held = Box(tuple(p - h for p, h in zip(start, halos, strict=True)), first.shape)
 
     def read(box: Box) -> Image:
         # A block clipped by the volume's end is filled up to the stride with repeated voxels; they lie beyond the

@@ -119,7 +119,8 @@ class FastFib(nn.Module):
             upsampled = _centre(F.interpolate(x, scale_factor=2, mode="nearest"), self._wanted(inner, level))
             x = torch.cat([skips.pop(), upsampled], dim=1)
             x = _convolve(self.up[level], x, padding=0)
-        return F.conv3d(x, self.final.weight, self.final.bias)
+        # The final layer may be kept in float32 where the others are not: it decides how finely grey values step.
+        return F.conv3d(x.to(self.final.weight.dtype), self.final.weight, self.final.bias)
 
     def _wanted(self, inner: list[int], level: int) -> list[int]:
         """Shape that the upward convolutions of a level must be given for an output of shape `inner`."""

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from cisterna.report.denoising import read_denoising
 from cisterna.report.document import RunDocument, read_document, run_path
 from cisterna.report.dynamics import DYNAMICS_TABLES, DynamicsTables
 from cisterna.report.levels import Pyramid, match_grid, read_pyramid, read_slice, read_small
@@ -118,6 +119,7 @@ def read_volume(store: ObjectStore, run: RunDocument) -> VolumeReportData:
         objects=objects, sites=sites, links=links, planes=planes, er_projection=projection, er_volume_share=share,
         chance_near_er=chance, near_er_nm=near_er_nm, link_nm=float(rules["rules"].get("link_nm", 50.0)), remarks=notes,
         review=read_review_report(store, run.run_id, sites), statistics=statistics,
+        denoising=read_denoising(store, run, shape),
     )  # fmt: skip
 
 

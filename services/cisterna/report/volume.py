@@ -8,6 +8,8 @@ import pandas as pd
 
 from cisterna.report import volume_figures as figures
 from cisterna.report.canvas import PLATE_DPI, picture
+from cisterna.report.denoising import DenoisingReport
+from cisterna.report.denoising_section import artefact_warnings, denoising_section
 from cisterna.report.document import RunDocument
 from cisterna.report.page import (
     Grid,
@@ -63,6 +65,7 @@ class VolumeReportData:
     facts: Mapping[str, str] = field(default_factory=dict)
     review: ReviewReport | None = None
     statistics: SiteStatisticsReport | None = None
+    denoising: DenoisingReport | None = None
     first_sites: int = FIRST_SITES
 
 
@@ -76,6 +79,7 @@ def render_volume_report(data: VolumeReportData) -> str:
         _counts(data, counts),
         levels_section(data.objects, data.sites, data.links, data.review.summary.sites if data.review else None),
         *_slices(data),
+        *denoising_section(data.denoising, data.voxel_size_nm),
         _places(data),
         _sizes(data),
         chance_section(data.statistics),
@@ -91,7 +95,7 @@ def render_volume_report(data: VolumeReportData) -> str:
         subject="FIB-SEM volume",
         run=data.run,
         lead=lead,
-        warnings=run_warnings(data.run),
+        warnings=[*run_warnings(data.run), *artefact_warnings(data.denoising)],
         sections=[*sections, provenance(data.run)],
         facts=[
             ("acquisition", data.run.acquisition),

@@ -70,10 +70,16 @@ def _denoise(b: Builder, recipe: FibsemRecipe) -> Stage:
     stride = int(model["stride"])
     halo = (math.ceil(int(model["context"]) / stride) * stride,) * 3
     ranges = [{"low": s.low, "high": s.high, "invert": s.invert} for s in sources]
-    document = {"model": recipe.denoise.model, "intensity": ranges, "halo_voxels": halo[0]}
+    precision = recipe.denoise.precision
+    phase = [o % stride for o in b.acquisition.offset]
+    document = {"model": recipe.denoise.model, "intensity": ranges, "halo_voxels": halo[0], "precision": precision}
     version = VERSIONS["denoise"]
     key = stage_key(
-        "denoise", version, model["digest"], {"intensity": ranges, "halo": halo[0]}, {"raw": b.acquisition.identity}
+        "denoise",
+        version,
+        model["digest"],
+        {"intensity": ranges, "halo": halo[0], "precision": precision, "phase": phase},
+        {"raw": b.acquisition.identity},
     )
     image = b.image("denoised", "denoise", key, b.acquisition.raw.dtype, "denoised")
 
@@ -84,6 +90,8 @@ def _denoise(b: Builder, recipe: FibsemRecipe) -> Stage:
             output=common_pb2.ArrayRef(path=image.level(0), identity=key),
             model=common_pb2.ModelRef(name=recipe.denoise.model, digest=model["digest"]),
             intensity=[range_ref(s) for s in sources],
+            precision=precision,
+            region_offset=b.acquisition.offset,
         )
 
     stage = b.add(

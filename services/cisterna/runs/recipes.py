@@ -15,6 +15,9 @@ import yaml
 CLASSES = ("er", "copi", "ccv", "tubular_eres", "golgi")
 """Classes that a FIB-SEM run knows. ``copi`` is the vesicle class of the exit-site rules; ``golgi`` has no model."""
 
+PRECISIONS = ("float32", "bfloat16", "float16")
+"""`denoise.precision`."""
+
 MASKS = ("cell", "organelles")
 """Arrays that `--use` takes beside the classes: where the cell is, and what else no vesicle can lie in."""
 
@@ -39,6 +42,8 @@ class DenoiseRecipe:
 
     enabled: bool = True
     model: str = "demo-fastfib"
+    precision: str = "float32"
+    """Arithmetic of the network: float32, bfloat16 or float16 (docs/denoise.md says what each costs and changes)."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,9 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> None:
         return
     if recipe.segment.input not in ("raw", "denoised"):
         raise RecipeError(f"{source}: segment.input is {recipe.segment.input!r}; write raw or denoised")
+    if recipe.denoise.precision not in PRECISIONS:
+        wrong = recipe.denoise.precision
+        raise RecipeError(f"{source}: denoise.precision is {wrong!r}; {_nearest(wrong, PRECISIONS)}")
     if recipe.segment.input == "denoised" and not recipe.denoise.enabled:
         raise RecipeError(
             f"{source}: segment.input is denoised, but denoise.enabled is false; enable it or segment raw"

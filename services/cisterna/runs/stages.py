@@ -10,7 +10,7 @@ from cisterna.store.arrays import ImageSpec
 from cisterna.store.receipts import stage_folder
 
 VERSIONS: Mapping[str, int] = {
-    "denoise": 1,
+    "denoise": 2,
     "segment": 2,
     "ernet": 1,
     "eres-label": 2,
