@@ -73,6 +73,7 @@ def test_it_learns_stripes_and_writes_a_model_that_works(trained, stack):
     assert metrics["er_share"]["found"] == pytest.approx(metrics["er_share"]["true"], rel=0.2)
     spec = read_model_folder(folder).spec
     assert spec["metrics"] == metrics
+    assert spec["tubule_width_px"] == pytest.approx(3, abs=0.4)
     assert spec["training"]["loss"][-1][1] < 0.7 * spec["training"]["loss"][0][1]
     ((step, held_out),) = spec["training"]["validation"]
     assert (step, held_out["frames"]) == (20, 1)
@@ -140,6 +141,11 @@ def test_a_tubule_mask_teaches_nothing_about_sheets(stack, tmp_path):
         logits = load_model(tmp_path / "new")(torch.rand(1, 1, 32, 32)).numpy()
     assert logits[:, [1, 3]].max() == -30.0
     assert set(np.unique(logits.argmax(1))) <= {0, 2}
+    # Labels of all four classes teach the silent ones: a bias of -30 would take thousands of steps to climb from.
+    train_ernet(tmp_path / "more", short, "more", start=tmp_path / "new", stacks=[stack], report=quiet)
+    more = read_model_folder(tmp_path / "more")
+    assert more.spec["training"]["known_classes"] == [0, 1, 2, 3]
+    assert more.weights["segmentation_decode.bias"].min() > -1
 
     parts = [tmp_path / "i.tif", tmp_path / "l.tif"]
     for path, source in zip(parts, stack, strict=True):

@@ -21,12 +21,13 @@ from .export import model_spec, rounded, write_ernet_folder
 from .frames import CLASSES, resampling
 from .training_crops import batch_of_crops
 from .training_frames import LabelledFrame, phantom_frames, read_frames, save_frames
-from .training_loss import class_loss, silence
+from .training_loss import awaken, class_loss, silence
 from .training_metrics import evaluate, found_classes, seen_frames, torch_network
 from .training_picture import draw_training
 from .training_settings import ErnetSettings, rate
 from .training_stacks import LabelRule, labelled_stack
 from .training_state import CHECKPOINT, CURVE, Progress, identity, resume, save, start_weights, write_curve
+from .tubule_width import tubule_width_px
 
 HELD_OUT_FROM = 900_000  # phantom seeds from here on are never trained on
 PICTURE = "training.png"
@@ -86,6 +87,7 @@ def train_ernet(
         silence(network, known)
     else:
         digest, before = start_weights(start, settings, network)
+        awaken(network, sorted(set(known) - set(before)))
         known = tuple(sorted({*known, *before}))
     optimiser = torch.optim.Adam(network.to(device).parameters(), lr=settings.learning_rate)
     progress = Progress(network, optimiser)
@@ -106,6 +108,9 @@ def train_ernet(
         "validation": progress.validation,
     }
     spec = model_spec(name, settings.topology, pixel_size_um, licence, demo, training, metrics)
+    width_px = tubule_width_px(frame.classes for frame in data.frames)
+    if np.isfinite(width_px):
+        spec["tubule_width_px"] = round(width_px, 2)
     write_ernet_folder(folder, spec, network)
     if picture:
         shown = None

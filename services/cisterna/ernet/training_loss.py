@@ -46,3 +46,13 @@ def silence(network: Any, known: Sequence[int]) -> None:
         for number in set(range(len(CLASSES))) - set(known):
             decode.weight[number] = 0
             decode.bias[number] = SILENT
+
+
+def awaken(network: Any, numbers: Sequence[int]) -> None:
+    """Gives classes that a network was never taught a chance again: small random weights, no bias against them."""
+    decode = network.segmentation_decode
+    bound = decode.weight[0].numel() ** -0.5
+    with torch.no_grad():
+        for number in numbers:
+            decode.weight[number].uniform_(-bound, bound)
+            decode.bias[number] = 0
