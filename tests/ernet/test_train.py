@@ -99,8 +99,11 @@ def test_an_interrupted_training_ends_with_the_same_weights(trained, stack, tmp_
     said = []
     train_ernet(folder, settings(), "stripes", report=said.append, **again)
     assert any(line.startswith("going on from step 19") for line in said)
-    ours, theirs = read_model_folder(folder).weights, read_model_folder(trained[0]).weights
-    assert all(np.array_equal(ours[key], theirs[key]) for key in theirs)
+    ours, theirs = read_model_folder(folder), read_model_folder(trained[0])
+    assert all(np.array_equal(ours.weights[key], theirs.weights[key]) for key in theirs.weights)
+    assert [ours.spec["training"][key] for key in ("loss", "validation")] == [
+        theirs.spec["training"][key] for key in ("loss", "validation")
+    ]
     said.clear()
     train_ernet(folder, settings(steps=41), "stripes", report=said.append, **again)
     assert said[1].startswith("going on from step 40")

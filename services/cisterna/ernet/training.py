@@ -133,8 +133,8 @@ def learn(
     report: Callable[[str], None],
 ) -> None:
     """Steps from where `progress` stands to the last one, with reports, looks at held-out frames and checkpoints."""
-    network, optimiser = progress.network, progress.optimiser
-    started, last_save, recent = time.monotonic() - progress.spent_s, time.monotonic(), list[float]()
+    network, optimiser, recent = progress.network, progress.optimiser, progress.recent
+    started, last_save = time.monotonic() - progress.spent_s, time.monotonic()
     every = settings.steps // (settings.validations + 1) if settings.validations else settings.steps
     for step in range(progress.step, settings.steps):
         # Each step draws from its own generator, so a resumed training sees the same crops as an unbroken one.
