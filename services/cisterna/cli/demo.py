@@ -14,7 +14,7 @@ from rich.table import Table
 from cisterna.cli.follow import follow, object_place
 from cisterna.cli.home import Home
 from cisterna.cli.stack import down_command, up_command
-from cisterna.cli.submit import submit
+from cisterna.cli.submit import parsed_input, submit
 from cisterna.cli.verdict import Row, judge_cell, judge_movie
 from cisterna.phantoms import er_movie, fibsem_cell, save_cell, save_movie
 from cisterna.runs import record
@@ -78,25 +78,10 @@ def demo_command(home: Home, args: argparse.Namespace) -> int:
 
 
 def _inputs(folder: Path, args: argparse.Namespace) -> tuple[argparse.Namespace, argparse.Namespace]:
-    shared = {"recipe": None, "set": [], "store": args.store, "channel": None}
-    cell = argparse.Namespace(
-        input=args.fibsem,
-        voxel_size_nm=args.voxel_size_nm,
-        detector=[],
-        analysis_signal="average",
-        use=[],
-        region=None,
-        polarity="auto",
-        **shared,
-    )
-    movie = argparse.Namespace(
-        input=args.er_movie,
-        pixel_size_nm=args.pixel_size_nm,
-        frame_interval_s=args.frame_interval_s,
-        axes=None,
-        z_spacing_nm=None,
-        **shared,
-    )
+    cell, movie = parsed_input("fibsem", []), parsed_input("er-movie", [])
+    cell.input, cell.voxel_size_nm, cell.store = args.fibsem, args.voxel_size_nm, args.store
+    movie.input, movie.pixel_size_nm, movie.store = args.er_movie, args.pixel_size_nm, args.store
+    movie.frame_interval_s = args.frame_interval_s
     if args.fibsem is None:
         if not (folder / "cell" / "truth.json").is_file():
             print("drawing the phantom cell …", flush=True)

@@ -99,6 +99,13 @@ def _input_arguments(p: argparse.ArgumentParser, kind: str) -> None:
         add_movie_options(p)
 
 
+def parsed_input(kind: str, argv: list[str]) -> argparse.Namespace:
+    """What ``cisterna submit KIND`` would make of these arguments; what they leave out takes its default."""
+    parser = argparse.ArgumentParser(prog=f"cisterna submit {kind}")
+    _input_arguments(parser, kind)
+    return parser.parse_args(argv)
+
+
 def submit_command(home: Home, kind: str, args: argparse.Namespace) -> int:
     store = open_store(home.store_url(args.store))
     run_id, code = submit(home, store, kind, args)
