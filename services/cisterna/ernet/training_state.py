@@ -22,7 +22,10 @@ CURVE = "loss.csv"
 
 @dataclass
 class Progress:
-    """Where a training stands. `curve`: step, loss; `validation`: step, metrics; both up to `step`."""
+    """Where a training stands. `curve`: step, mean loss since the last; `validation`: step, metrics; both up to `step`.
+
+    `recent`: the losses since the curve's last point.
+    """
 
     network: torch.nn.Module
     optimiser: torch.optim.Optimizer
@@ -30,6 +33,7 @@ class Progress:
     spent_s: float = 0.0
     curve: list[list[float]] = field(default_factory=list)
     validation: list[list[Any]] = field(default_factory=list)
+    recent: list[float] = field(default_factory=list)
 
 
 def identity(settings: ErnetSettings, frames: Sequence[LabelledFrame], start: str | None) -> str:
@@ -53,6 +57,7 @@ def save(path: Path, who: str, progress: Progress) -> None:
         "spent_s": progress.spent_s,
         "curve": progress.curve,
         "validation": json.dumps(progress.validation),
+        "recent": progress.recent,
     }
     fresh = path.with_suffix(".new")
     torch.save(content, fresh)
@@ -76,6 +81,7 @@ def resume(path: Path, who: str, progress: Progress, report: Callable[[str], Non
     progress.optimiser.load_state_dict(content["optimiser"])
     progress.step, progress.spent_s = content["step"], content["spent_s"]
     progress.curve, progress.validation = content["curve"], json.loads(content["validation"])
+    progress.recent = content["recent"]
     report(f"going on from step {progress.step} of {path}")
 
 
