@@ -128,6 +128,37 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "{{service}}", "ops", "Tasks refused because all places were taken. Steady and high: too few workers.",
         ),
     ),
+    "Triton": (
+        Panel(
+            "Time of a request to Triton",
+            (
+                Query(
+                    "histogram_quantile(0.5, sum by (transport, le) (rate(cisterna_triton_seconds_bucket[5m])))",
+                    "{{transport}} median",
+                ),
+                Query(
+                    "histogram_quantile(0.95, sum by (transport, le) (rate(cisterna_triton_seconds_bucket[5m])))",
+                    "{{transport}} 95 %",
+                ),
+            ),
+            "s", "Frames (or tiles) that Triton answered, its queue included; canaries left out.",
+        ),
+        ask(
+            "Answers of Triton", "sum by (outcome) (rate(cisterna_triton_answers_total[5m])) or vector(0)",
+            "{{outcome}}", "ops",
+            "ok, busy (queue full), deadline, unreachable, dead_worker, not_loaded, lost_memory, refused, failed.",
+        ),
+        ask(
+            "Triton brought back", "sum by (how) (increase(cisterna_triton_recoveries_total[5m])) or vector(0)",
+            "{{how}}", "none",
+            "reconnected (the server came back), reloaded (a worker had died), loaded, sent (the repository lacked the "
+            "model), memory (shared memory made anew).",
+        ),
+        ask(
+            "Requests at Triton", "sum(cisterna_triton_in_flight)", "in flight", "none",
+            "Sent and not yet answered, over all ernet processes: what Triton can gather into batches.",
+        ),
+    ),
     "What runs": (
         ask(
             "Device memory", "sum by (service, instance) (cisterna_device_memory_bytes)", "{{service}} {{instance}}",
