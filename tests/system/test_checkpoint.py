@@ -42,19 +42,18 @@ def test_a_checkpoint_s_run_and_that_of_a_task_inside_it_agree(stack: Stack, tmp
     torch.manual_seed(1)
     torch.save({"model_state_dict": build(num_fmaps=1).state_dict()}, tmp_path / "net.pt")
     grid = ("--voxel-size-nm", 8, 8, 8)
-    added = stack.cli("models", "add", "--family", "asem", tmp_path / "net.pt", "--class", "er", *grid, "--name", "published")  # fmt: skip
+    import_it = ("models", "add", "--family", "asem", tmp_path / "net.pt", "--class", "er", "--name", "published")
+    added = stack.cli(*import_it, *grid)
     assert added.returncode == 0, added.stderr
     shared = ("--polarity", "dark", "--recipe", tmp_path / "recipe.yaml")
     whole = stack.wait(stack.submit("fibsem", tmp_path / "raw.tif", *grid, *shared), 600)
     part = stack.wait(stack.submit("fibsem", tmp_path, "--task", tmp_path / "task.json", *shared), 600)
     assert (whole["state"], part["state"]) == ("SUCCEEDED", "SUCCEEDED")
-    path = "{}/0".format
-    found = read_box(stack.store, path(whole["arrays"]["probability/er"]), Box.whole(SHAPE))
-    region = read_box(stack.store, path(part["arrays"]["probability/er"]), Box.whole(tuple(entry["shape"])))
+    found = read_box(stack.store, f"{whole['arrays']['probability/er']}/0", Box.whole(SHAPE))
+    region = read_box(stack.store, f"{part['arrays']['probability/er']}/0", Box.whole(tuple(entry["shape"])))
     assert np.ptp(found) > 1
     np.testing.assert_array_equal(region[:, :, REACH:], found[:, :, CUT + REACH :])
-    done = stack.cli(
-        "evaluate", part["run_id"], "--truth", tmp_path / "cell.zarr/volumes/raw", "--class", "er", "--json"
-    )
+    labels = tmp_path / "cell.zarr/volumes/raw"  # any whole numbers will do to see where they lie
+    done = stack.cli("evaluate", part["run_id"], "--truth", labels, "--class", "er", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["truth"]["box"]["shape"] == entry["shape"]
