@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="denoising needs torch")
 
 from cisterna.chunks import Box  # noqa: E402
 from cisterna.denoise import IntensityRange, denoise_block, denoise_volume  # noqa: E402
-from cisterna.denoise.apply import Denoiser, intensity_range, prepare  # noqa: E402
+from cisterna.denoise.apply import Denoiser, denoise_detectors, intensity_range, prepare  # noqa: E402
 from cisterna.denoise.fastfib import build  # noqa: E402
 from cisterna.tiles import infer_same, reflect_pad  # noqa: E402
 
@@ -71,6 +71,31 @@ def test_blocks_agree_with_the_volume(exact: Denoiser) -> None:
     for start, stop in ((0, 16), (16, 27)):
         block = denoise_block([padded[:, :, start : stop + 2 * RADIUS]], RADIUS, [span], exact)
         assert np.abs(block - whole[:, :, start:stop]).max() < 1e-10
+
+
+def test_a_region_gives_the_voxels_of_the_whole(exact: Denoiser) -> None:
+    """A region that begins off the stride pools in the phase of the volume it was cut from; without, it differs."""
+    grey = volume((8, 8, 32))
+    span = IntensityRange(0, 255)
+    whole = denoise_volume(grey, exact, range=span)
+    first = 13
+    held = reflect_pad(grey, (56,) * 3, (56,) * 3)[:, :, first : first + 8 + 2 * 56]
+    inside = denoise_detectors([held], 56, [span], exact, phase=(0, 0, first))[0]
+    assert np.abs(inside - whole[:, :, first : first + 8]).max() < 1e-10
+    elsewhere = denoise_detectors([held], 56, [span], exact)[0]
+    assert np.abs(elsewhere - whole[:, :, first : first + 8]).max() > 1e-6
+
+
+@pytest.mark.parametrize(("precision", "most"), [("bfloat16", 0.05), ("float16", 0.008)])
+def test_half_precision_stays_near(precision: str, most: float) -> None:
+    grey = np.random.default_rng(4).integers(0, 256, (8, 8, 8)).astype(np.float32)
+    span = IntensityRange(0, 255)
+    full = denoise_volume(grey, network(), range=span)
+    half = denoise_volume(grey, network(), range=span, precision=precision)
+    assert half.dtype == np.float32
+    assert 0 < np.abs(half - full).max() < most * np.ptp(full)
+    # The last layer is float32: grey values do not step.
+    assert len(np.unique(half)) > 0.9 * half.size
 
 
 def test_the_halo_is_used_and_a_short_one_is_refused(exact: Denoiser) -> None:

@@ -1,5 +1,6 @@
 """The service over a real store and a real channel: block by block it writes what `denoise_volume` computes."""
 
+import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,7 @@ from cisterna.denoise.fastfib import build  # noqa: E402
 from cisterna.denoise.service import STAGE_VERSION  # noqa: E402
 from cisterna.denoise.train import write_fastfib_model  # noqa: E402
 from cisterna.denoise.training import FastFibSettings, TrainingResult  # noqa: E402
-from cisterna.models import install_model, read_model  # noqa: E402
+from cisterna.models import demo_models, install_model, read_model  # noqa: E402
 from cisterna.rpc.errors import failure_of  # noqa: E402
 from cisterna.rpc.server import ServerConfig, Worker  # noqa: E402
 from cisterna.store import open_store  # noqa: E402
@@ -103,6 +104,11 @@ def test_blocks_make_the_mean_of_the_denoised_detectors(place: SimpleNamespace) 
     assert receipt.model == "tiny"
     assert receipt.figures["noise_sigma_before"] > 50
     assert {"residual_whiteness", "fsc_before", "fsc_after"} <= set(receipt.figures)
+    part = next(o.path for o in receipt.objects if o.path.endswith("parts/00000000.npz"))
+    with np.load(io.BytesIO(place.store.get(part)), allow_pickle=False) as arrays:
+        assert arrays["offset"].tolist() == [0, 0, 0]
+        assert arrays["shared_score"].shape == (2, 2, 4)
+        assert arrays["plane_count"].sum() == place.grid.box(0).size
     assert place.stub.DenoiseBlock(request(place, 0)).outcome == common_pb2.OUTCOME_CACHED
 
 
@@ -113,6 +119,7 @@ def test_mistakes_have_a_reason(place: SimpleNamespace) -> None:
         (request(place, 0, key="b", intensity=[]), "BAD_REQUEST", "intensity ranges"),
         (request(place, 0, key="c", inputs=[]), "BAD_REQUEST", "no detector"),
         (request(place, 0, key="d", model=stranger), "MODEL_MISMATCH", "digest"),
+        (request(place, 0, key="f", precision="int8"), "BAD_REQUEST", "float32, bfloat16"),
         (request(place, 0, key="e", task=common_pb2.TaskRef(stage="denoise", stage_version=99)), "STAGE_VERSION", "99"),
     ]
     for wrong, reason, sentence in cases:
@@ -121,6 +128,74 @@ def test_mistakes_have_a_reason(place: SimpleNamespace) -> None:
         failure = failure_of(caught.value)
         assert failure.reason_name == reason
         assert sentence in caught.value.details()
+
+
+ODD = {
+    "one plane": np.random.default_rng(1).integers(0, 256, (1, 20, 24)).astype(np.uint8),
+    "uint16": np.random.default_rng(2).integers(0, 60000, (8, 16, 16)).astype(np.uint16),
+    "float with gaps": np.where(
+        np.random.default_rng(3).random((8, 16, 16)) < 0.1, np.nan, np.random.default_rng(4).random((8, 16, 16))
+    ).astype(np.float32),
+    "only gaps": np.full((8, 16, 16), np.nan, np.float32),
+    "constant": np.full((8, 16, 16), 93, np.uint8),
+    "saturated": np.where(np.random.default_rng(5).random((8, 16, 16)) < 0.5, 0, 255).astype(np.uint8),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_volumes_go_through_the_service(place: SimpleNamespace, kind: str) -> None:
+    grey = ODD[kind]
+    name = f"odd-{kind.replace(' ', '-')}"
+    for path in (f"{name}.ome.zarr", f"{name}-out.ome.zarr"):
+        create_image(place.store, path, ImageSpec(grey.shape, str(grey.dtype), BLOCK, "zyx", (8.0, 8.0, 8.0)))
+    whole = BlockGrid(grey.shape, BLOCK).box(0)
+    write_block(place.store, f"{name}.ome.zarr/0", whole, grey)
+    box = common_pb2.Box(offset=whole.offset, shape=whole.shape)
+    seen = grey[np.isfinite(grey)]
+    low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
+    place.stub.DenoiseBlock(
+        request(
+            place,
+            0,
+            key=name,
+            inputs=[common_pb2.ChunkRef(array=common_pb2.ArrayRef(path=f"{name}.ome.zarr/0"), box=box, halo=[56] * 3)],
+            output=common_pb2.ArrayRef(path=f"{name}-out.ome.zarr/0"),
+            intensity=[common_pb2.IntensityRange(low=low, high=high)],
+        )
+    )
+    found = read_box(place.store, f"{name}-out.ome.zarr/0", whole)
+    assert found.dtype == grey.dtype
+    if kind in ("constant", "only gaps"):
+        assert np.array_equal(found, grey, equal_nan=True)
+    else:
+        assert np.array_equal(np.isfinite(found), np.isfinite(grey))
+        assert np.nanstd(found.astype(float)) > 0
+        assert not np.array_equal(found, grey, equal_nan=True)
+    receipt = read_receipt(place.store, "denoise", name, 0)
+    assert receipt is not None
+    assert all(np.isfinite(v) for v in receipt.figures.values())
+
+
+def test_precisions_differ_by_little(place: SimpleNamespace) -> None:
+    spec = ImageSpec(SHAPE, "uint8", BLOCK, "zyx", (8.0, 8.0, 8.0))
+    create_image(place.store, "half.ome.zarr", spec)
+    create_image(place.store, "single.ome.zarr", spec)
+    found = []
+    for name, precision in (("single", "float32"), ("half", "bfloat16")):
+        output = common_pb2.ArrayRef(path=f"{name}.ome.zarr/0")
+        place.stub.DenoiseBlock(request(place, 1, key=name, output=output, precision=precision))
+        found.append(read_box(place.store, f"{name}.ome.zarr/0", place.grid.box(1)).astype(int))
+    assert 0 < np.abs(found[0] - found[1]).max() <= 4
+
+
+def test_a_model_of_another_family_is_refused_by_name(place: SimpleNamespace) -> None:
+    install_model(place.store, next(p for p in demo_models() if p.name == "demo-asem-copi"))
+    model = read_model(place.store, "demo-asem-copi")
+    with pytest.raises(grpc.RpcError) as caught:
+        place.stub.DenoiseBlock(
+            request(place, 0, key="family", model=common_pb2.ModelRef(name=model.name, digest=model.digest))
+        )
+    assert "demo-asem-copi is of family asem, not fastfib" in caught.value.details()
 
 
 def test_pyramid_level(place: SimpleNamespace) -> None:
