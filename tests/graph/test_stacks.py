@@ -85,6 +85,7 @@ def test_empty_and_tiny_stacks_have_ordinary_rows(shape, value):
     row = tables.stack_frames.iloc[0]
     assert (row["frame"], row["time_s"], row["sections"], row["snr_flag"]) == (4, 8.0, shape[0], "snr_not_applicable")
     assert row["nodes"] == len(tables.stack_nodes)
+    assert set(tables.stack_nodes["snr_flag"]) | set(tables.stack_edges["snr_flag"]) <= {"snr_not_applicable"}
     assert row["er_share_of_volume"] == (1.0 if value else 0.0)
 
 

@@ -69,9 +69,12 @@ def trace_stack(
     row: dict[str, object] = {"frame": frame, "time_s": frame * frame_interval_s, "sections": len(classes)}
     row |= _signal_to_noise(raw, classes) | _figures(network, kind, classes, confidence)
     row |= _intervals(network, sure[1] if confidence is not None else None, wanted, frame)
-    nodes = network.nodes.assign(frame=frame, kind=kind, confidence=sure[0])
+    nodes = network.nodes.assign(frame=frame, kind=kind, confidence=sure[0], snr_flag=str(row["snr_flag"]))
     edges = network.edges.assign(
-        frame=frame, confidence=sure[1], apparent_width=apparent_width(network.width_um, wanted.psf_fwhm_um)
+        frame=frame,
+        confidence=sure[1],
+        apparent_width=apparent_width(network.width_um, wanted.psf_fwhm_um),
+        snr_flag=str(row["snr_flag"]),
     )
     return network, StackTables(
         STACK_FRAMES.frame([{name: row[name] for name in STACK_FRAMES.names}]),

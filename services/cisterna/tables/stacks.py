@@ -62,6 +62,8 @@ STACK_FRAMES = Table(
     ("frame",),
 )
 
+_FLAG = Column("snr_flag", "string", "-", "of the time point: ok, low (below 5) or snr_not_applicable")
+
 STACK_NODES = Table(
     "stack_nodes",
     (
@@ -74,6 +76,7 @@ STACK_NODES = Table(
         Column("kind", "string", "-", "junction, tip, border, sheet, sbt, ring or isolated"),
         Column("component", "int64", "-", "connected component, 0 is the largest"),
         Column("confidence", "float64", "1", "mean probability of the traced classes around it"),
+        _FLAG,
     ),
     ("frame", "node_id"),
 )
@@ -93,6 +96,7 @@ STACK_EDGES = Table(
         Column(
             "apparent_width", "float64", "-", "1 where narrower than 1.2 PSF widths, else 0; NaN without psf_fwhm_um"
         ),
+        _FLAG,
     ),
     ("frame", "edge_id"),
 )
