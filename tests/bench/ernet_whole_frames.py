@@ -2,8 +2,9 @@
 
     python tests/bench/ernet_whole_frames.py --edges 64 128 256
 
-Prints one line per edge and runtime: seconds a frame (best of two, one thread), GFLOP/s, and the peak resident memory
-above that of the loaded network. Each measurement is a process of its own.
+Prints one line per edge and runtime: CPU seconds a frame (best of two, one thread, so that other work on the machine
+counts little), GFLOP/s, and the peak resident memory above that of the loaded network. Each measurement is a process
+of its own.
 """
 
 from __future__ import annotations
@@ -67,9 +68,9 @@ def measured(runtime: str, model: Path, edge: int) -> str:
     before = peak_mib()
     times = []
     for _ in range(2):
-        started = time.perf_counter()
+        started = time.process_time()
         run()
-        times.append(time.perf_counter() - started)
+        times.append(time.process_time() - started)
     best = min(times)
     return (
         f"{edge:5d} px  {runtime:12s} {best:7.2f} s  {flop / best / 1e9:6.1f} GFLOP/s  "

@@ -133,7 +133,7 @@ def triton_over(
         build_repository(folders, place / "repository")
         servers.append(TritonServer(triton_home, place / "repository", place / "triton.log"))
         servers[-1].start()
-        servers[-1].wait()
+        servers[-1].wait(150)
         return servers[-1]
 
     yield start

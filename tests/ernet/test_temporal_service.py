@@ -21,8 +21,9 @@ from cisterna.v1 import common_pb2, ernet_pb2, ernet_pb2_grpc
 
 torch = pytest.importorskip("torch")
 
-from cisterna.ernet.export import model_spec, write_ernet_folder  # noqa: E402
+from cisterna.ernet.export import import_checkpoint, model_spec, write_ernet_folder  # noqa: E402
 from cisterna.ernet.swin3d import build  # noqa: E402
+from published_swin3d import PUBLISHED, random_state  # noqa: E402
 
 MODELS = {"three": 3, "four": 4}  # frames at once
 PIXEL_UM = 0.1
@@ -233,3 +234,19 @@ def test_a_block_without_its_neighbours_is_refused(service, store, movie):
     failure = failure_of(raised.value)
     assert failure.reason_name == "BAD_REQUEST"
     assert "halo of (1, 0, 0)" in raised.value.details()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_network_of_full_width_is_served_as_torch_computes_it(triton_over, tmp_path, name):
+    torch.save({"state_dict": random_state(PUBLISHED[name][0])}, tmp_path / "net.pth")
+    import_checkpoint(tmp_path / "net.pth", tmp_path / "published", 0.042, "unknown")
+    server, network = triton_over([tmp_path / "published"]), load_model(tmp_path / "published")
+    client = Triton(server.address)
+    for shape in ((36, 36), (40, 100)):
+        images = np.random.default_rng(0).random((1, PUBLISHED[name][0]["frames"], *shape), dtype=np.float32)
+        with torch.no_grad():
+            expected = network(torch.from_numpy(images)).numpy()
+        assert np.abs(expected).max() > 0.5
+        assert np.abs(client.infer("published", images) - expected).max() <= 1e-4
+    client.close()
