@@ -67,16 +67,14 @@ class Table:
 
         Raises ValueError naming missing or unknown columns, or a key that occurs twice.
         """
-        df = (
-            rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows if len(rows) else {n: [] for n in self.names})
-        )
-        missing = [n for n in self.names if n not in df.columns]
-        unknown = [str(n) for n in df.columns if n not in self.names]
+        columns = _columns(rows, self.names)
+        missing = [n for n in self.names if n not in columns]
+        unknown = [str(n) for n in columns if n not in self.names]
         if missing or unknown:
             raise ValueError(f"table {self.name}: missing columns {missing}, unknown columns {unknown}")
         typed: dict[str, Any] = {}
         for c in self.columns:
-            values = df[c.name]
+            values = columns[c.name]
             if c.dtype.startswith("list"):
                 item = np.dtype(c.dtype[5:-1])
                 lists = (np.asarray(v, item) for v in values)
@@ -116,3 +114,14 @@ class Table:
     def from_parquet_bytes(self, data: bytes) -> pd.DataFrame:
         """Reads and checks what `to_parquet_bytes` wrote."""
         return self.frame(pq.read_table(io.BytesIO(data)).to_pandas())
+
+
+def _columns(rows: pd.DataFrame | Mapping[str, Any] | Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """The rows by column. A few rows of a hundred columns cost more as a data frame than everything else about them."""
+    if isinstance(rows, pd.DataFrame):
+        return rows
+    if isinstance(rows, Mapping) or not len(rows):
+        return pd.DataFrame(rows if len(rows) else {n: [] for n in names})
+    if all(row.keys() == rows[0].keys() for row in rows):
+        return {n: [row[n] for row in rows] for n in rows[0]}
+    return pd.DataFrame(rows)
