@@ -200,6 +200,17 @@ def test_phantom_training_keeps_its_frames_and_never_trains_on_held_out_seeds(tm
         train_ernet(tmp_path / "m3", settings(seed=90), "m3", report=said.append)
 
 
+def test_one_labelled_frame_is_too_few_unless_nothing_is_held_out(tmp_path, capsys):
+    for name in ("i.tif", "l.tif"):
+        tifffile.imwrite(tmp_path / name, np.eye(32, dtype=np.uint8) * 2)
+    words = [tmp_path / "m", "--images", tmp_path / "i.tif", "--labels", tmp_path / "l.tif"]
+    assert run(arguments(*words)) == 2
+    assert "--hold-out-nothing" in capsys.readouterr().err
+    both = ["--held-out-images", tmp_path / "i.tif", "--held-out-labels", tmp_path / "l.tif", "--hold-out-nothing"]
+    assert run(arguments(*words, *both)) == 2
+    assert "contradict" in capsys.readouterr().err
+
+
 def test_published_settings_are_a_preset_that_options_change(tmp_path):
     chosen = settings_of(arguments(tmp_path / "m", "--preset", "lu2023-iterations", "--batch", "4"))
     assert (chosen.steps, chosen.learning_rate, chosen.crop_px, chosen.batch) == (65_000, 1e-5, 128, 4)

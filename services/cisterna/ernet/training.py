@@ -198,8 +198,8 @@ def training_data(
             held_out = [frame for part in others for frame in part]
         if not frames:
             raise ValueError(
-                "each stack has one labelled frame only, which is held out; give stacks of at least two, or hold out "
-                "other stacks (--held-out-images)"
+                "each stack has one labelled frame only, which is held out; give stacks of at least two, hold out "
+                "other stacks (--held-out-images) or nothing (--hold-out-nothing)"
             )
         report(f"{len(frames)} labelled frames to train on: {class_shares(frames)}")
         return TrainingData(frames, held_out, names, rule.known)
