@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--num-fmaps", type=int, default=32)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--width", type=int, default=6, help="outputs in y and x")
-    parser.add_argument("--planes", type=int, nargs=2, default=(256, 294), help="looked at, the first on the stride")
+    parser.add_argument("--planes", type=int, nargs=2, default=(256, 276), help="looked at; 6 + 8·k beyond the face")
     parser.add_argument("--picture", type=Path)
     args = parser.parse_args()
     first, stop = args.planes

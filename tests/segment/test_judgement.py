@@ -126,7 +126,14 @@ def test_evaluate_records_the_threshold_with_its_reason(run, tmp_path, labels, c
     assert len(written) == 1
     assert run.get_json(written[0]) == document
     assert main([*words, "--class", "copi"]) == 0
-    assert "--set eres.thresholds.copi=0.3902" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "--set eres.thresholds.copi=0.3902" in said
+    assert "hardly tells" not in said
+    blind = np.random.default_rng(0).random(SHAPE) < 0.3  # nothing that the probability knows of
+    tifffile.imwrite(tmp_path / "other.tif", blind.astype(np.uint8))
+    words[3] = str(tmp_path / "other.tif")
+    assert main([*words, "--class", "copi"]) == 0
+    assert "hardly tells" in capsys.readouterr().out.replace("\n", " ")
 
 
 def test_labels_of_a_box_are_judged_within_it(run, tmp_path, labels, capsys):

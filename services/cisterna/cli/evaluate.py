@@ -86,6 +86,8 @@ def evaluation(
         f"{low / 255:.3f} to {high / 255:.3f} come within 0.01 of it. Chosen on the voxels that it is judged on: "
         "judge it on others before citing it"
     )
+    if low == 1:
+        reason += ". A threshold next to 0 does as well: the probability hardly tells the class from the rest"
     # A recipe's threshold is rounded up to the next level: half a level below names it whatever is printed.
     threshold = {"run": used / 255, "chosen": round((chosen - 0.5) / 255, 4), "near_best": [low / 255, high / 255]}
     return {
