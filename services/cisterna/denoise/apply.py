@@ -170,7 +170,7 @@ def denoise_volume(
 
     def network(voxels: Image) -> Image:
         nonlocal done
-        result = average(_run_tile(voxels, [span], denoiser), array.dtype)
+        result = average(run_tile(voxels, [span], denoiser), array.dtype)
         done += result.size
         if progress is not None:
             progress(min(done, array.size))
@@ -252,7 +252,7 @@ def denoise_detectors(
     return infer(
         read,
         core,
-        lambda voxels: _run_tile(voxels, ranges, denoiser),
+        lambda voxels: run_tile(voxels, ranges, denoiser),
         denoiser.geometry,
         tile=denoiser.tile(core.shape) if tile is None else tile,
     )
@@ -275,7 +275,7 @@ def average(detectors: Image, dtype: np.dtype[Any]) -> Image:
     return np.asarray(mean, dtype=dtype)
 
 
-def _run_tile(voxels: Image, ranges: Sequence[IntensityRange], denoiser: Denoiser) -> Image:
+def run_tile(voxels: Image, ranges: Sequence[IntensityRange], denoiser: Denoiser) -> Image:
     """(detector, z, y, x) raw grey values with halo -> the same without it, denoised, float."""
     working = torch.float64 if denoiser.precision == "float64" else torch.float32
     margin = denoiser.network.reach.aligned

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cisterna.denoise.apply import Denoiser, IntensityRange, average, denoise_detectors, prepare
 from cisterna.denoise.trust import block_figures
 from cisterna.denoise.trust_map import to_npz, trust_part
+from cisterna.denoise.upsampling import denoise_upsampled
 from cisterna.rpc.pyramid import from_proto
 from cisterna.rpc.server import Worker
 from cisterna.store.arrays import read_reflected, write_block
@@ -45,7 +46,12 @@ class DenoiseService(denoise_pb2_grpc.DenoiseServiceServicer):
             halo = tuple(request.inputs[0].halo)
             offset = np.array(request.inputs[0].box.offset)
             phase = offset + (request.region_offset or (0, 0, 0))
-            cleaned = denoise_detectors(detectors, halo, ranges, denoiser, phase=phase.tolist())
+            factor = tuple(request.upsample)
+            if factor:
+                first = phase.tolist()
+                cleaned = denoise_upsampled(detectors, halo, ranges, denoiser, factor, offset=first)
+            else:
+                cleaned = denoise_detectors(detectors, halo, ranges, denoiser, phase=phase.tolist())
             inner = tuple(slice(h, h + n) for h, n in zip(halo, cleaned.shape[1:], strict=True))
             raw = [d[inner] for d in detectors]
             scores = {"offset": offset, **trust_part(raw, list(cleaned), average(cleaned, np.dtype(np.float32)))}
@@ -94,6 +100,8 @@ def _check(request: DenoiseBlockRequest) -> None:
         raise ValueError(
             f"{len(request.inputs)} inputs and {len(request.intensity)} intensity ranges; give one range each"
         )
+    if len(request.upsample) not in (0, 3):
+        raise ValueError(f"upsampling names {len(request.upsample)} factors; give one per axis (z, y, x)")
     if len(request.region_offset) not in (0, 3):
         raise ValueError(f"the region's offset has {len(request.region_offset)} axes; give (z, y, x)")
     if len(first.box.offset) != 3 or len(first.halo) != 3:

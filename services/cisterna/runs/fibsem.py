@@ -68,17 +68,27 @@ def _denoise(b: Builder, recipe: FibsemRecipe) -> Stage:
     model = b.model(recipe.denoise.model, "fastfib", "denoise.model")
     sources = list(b.acquisition.detectors.values()) or [b.acquisition.raw]
     stride = int(model["stride"])
-    halo = (math.ceil(int(model["context"]) / stride) * stride,) * 3
+    factor = _upsampling(b, recipe)
+    # Upsampled: a fine voxel more than the receptive radius, and an input voxel to interpolate with.
+    halo = tuple(math.ceil((int(model["context"]) + 1) / f) + 1 for f in factor) or (
+        (math.ceil(int(model["context"]) / stride) * stride,) * 3
+    )
     ranges = [{"low": s.low, "high": s.high, "invert": s.invert} for s in sources]
     precision = recipe.denoise.precision
-    phase = [o % stride for o in b.acquisition.offset]
-    document = {"model": recipe.denoise.model, "intensity": ranges, "halo_voxels": halo[0], "precision": precision}
+    phase = list(b.acquisition.offset) if factor else [o % stride for o in b.acquisition.offset]
+    document = {
+        "model": recipe.denoise.model,
+        "intensity": ranges,
+        "halo_voxels": list(halo),
+        "precision": precision,
+        "upsample": list(factor),
+    }
     version = VERSIONS["denoise"]
     key = stage_key(
         "denoise",
         version,
         model["digest"],
-        {"intensity": ranges, "halo": halo[0], "precision": precision, "phase": phase},
+        {"intensity": ranges, "halo": list(halo), "precision": precision, "phase": phase, "upsample": list(factor)},
         {"raw": b.acquisition.identity},
     )
     image = b.image("denoised", "denoise", key, b.acquisition.raw.dtype, "denoised")
@@ -92,6 +102,7 @@ def _denoise(b: Builder, recipe: FibsemRecipe) -> Stage:
             intensity=[range_ref(s) for s in sources],
             precision=precision,
             region_offset=b.acquisition.offset,
+            upsample=factor,
         )
 
     stage = b.add(
@@ -107,12 +118,28 @@ def _denoise(b: Builder, recipe: FibsemRecipe) -> Stage:
             lambda i: b.grid.box(i).size,
             images=(image,),
             model=recipe.denoise.model,
-            flop_per_voxel=float(model["flop_per_voxel"]) * len(sources),
+            flop_per_voxel=float(model["flop_per_voxel"]) * len(sources) * math.prod(factor),
         )
     )
     b.arrays["denoised"] = image.path
     b.pyramids(stage, image, common_pb2.DownsampleBlockRequest.MODE_MEAN)
     return stage
+
+
+def _upsampling(b: Builder, recipe: FibsemRecipe) -> tuple[float, ...]:
+    """Fine voxels per voxel and axis, the finest axis 1; nothing where voxels are cubes or it is not asked for."""
+    finest = min(b.acquisition.scale)
+    factor = tuple(s / finest if s > 1.001 * finest else 1.0 for s in b.acquisition.scale)
+    if recipe.denoise.upsample == "none":
+        return ()
+    if max(factor) == 1:
+        b.warnings.append("denoise.upsample is isotropic, but the voxels are cubes already: nothing is upsampled.")
+        return ()
+    b.warnings.append(
+        f"Denoising works on voxels of {finest:g} nm, upsampled from {sizes(b.acquisition.scale)} nm: "
+        f"{math.prod(factor):.2f} times the arithmetic."
+    )
+    return factor
 
 
 def _segment(b: Builder, recipe: FibsemRecipe, class_name: str, denoised: Stage | None) -> tuple[Stage, float]:

@@ -18,6 +18,9 @@ CLASSES = ("er", "copi", "ccv", "tubular_eres", "golgi")
 PRECISIONS = ("float32", "bfloat16", "float16")
 """`denoise.precision`."""
 
+UPSAMPLE = ("none", "isotropic")
+"""`denoise.upsample`."""
+
 MASKS = ("cell", "organelles")
 """Arrays that `--use` takes beside the classes: where the cell is, and what else no vesicle can lie in."""
 
@@ -44,6 +47,8 @@ class DenoiseRecipe:
     model: str = "demo-fastfib"
     precision: str = "float32"
     """Arithmetic of the network: float32, bfloat16 or float16 (docs/denoise.md says what each costs and changes)."""
+    upsample: str = "none"
+    """``isotropic``: anisotropic voxels reach the network upsampled to cubes; the result has the input's grid."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +173,9 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> None:
     if recipe.denoise.precision not in PRECISIONS:
         wrong = recipe.denoise.precision
         raise RecipeError(f"{source}: denoise.precision is {wrong!r}; {_nearest(wrong, PRECISIONS)}")
+    if recipe.denoise.upsample not in UPSAMPLE:
+        wrong = recipe.denoise.upsample
+        raise RecipeError(f"{source}: denoise.upsample is {wrong!r}; {_nearest(wrong, UPSAMPLE)}")
     if recipe.segment.input == "denoised" and not recipe.denoise.enabled:
         raise RecipeError(
             f"{source}: segment.input is denoised, but denoise.enabled is false; enable it or segment raw"
