@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 
+import networkx as nx
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -11,9 +12,12 @@ import tifffile
 import zarr
 from cisterna.acquire import Selection, UnusableInput, ingest_movie
 from cisterna.chunks import Box
+from cisterna.compare.runs import read_run_tables
+from cisterna.compare.study import Row
 from cisterna.ernet.frames import normalise_frame
 from cisterna.phantoms.er_stack import er_stack
 from cisterna.report.build import build_report
+from cisterna.report.export import export_run
 from cisterna.runs.recipes import RecipeError
 from cisterna.store import open_store
 from cisterna.store.arrays import read_box
@@ -231,6 +235,17 @@ def test_every_section_is_segmented_and_the_network_traced_through_them(line: Li
     page = build_report(line.store, document["run_id"]).decode()
     for words in ("ER network in 3-D", "9 z sections each", "were not made", "from the side"):
         assert words in page
+    out = line.folder / "exported"
+    written = export_run(line.store, document["run_id"], out, ("tables", "networks", "film", "tiff"))
+    assert written.absent == ("film (of flat movies only)",)
+    with tifffile.TiffFile(out / "tiff/ernet_classes.tif") as tif:
+        assert (tif.series[0].axes, tif.imagej_metadata["spacing"]) == ("TZYX", 0.2)
+        np.testing.assert_array_equal(tif.asarray(), classes)
+    graph = nx.read_graphml(out / "networks/graphml/frame_00001.graphml")
+    assert len(graph) == frames["nodes"].iloc[1]
+    assert all("z_um" in about for _, about in graph.nodes(data=True))
+    with pytest.raises(ValueError, match=r"traced z sections in 3-D: .*z_mode max_projection"):
+        read_run_tables(Row(document["run_id"], "control", "1", "1"), line.store)
 
 
 def test_a_recipe_with_another_z_mode_than_its_acquisition_is_refused(line: Line, stack_file):
