@@ -177,6 +177,7 @@ def test_no_frame_is_wrong_or_lost_while_the_model_is_unloaded_every_second(pair
     assert client.healthy()
 
 
+@pytest.mark.long
 def test_a_hanging_worker_is_told_from_a_busy_one(pair, client):
     assert pair.process is not None
     client.infer("small", FRAMES[0])

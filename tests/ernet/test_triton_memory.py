@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from cisterna.ernet import triton_memory
-from cisterna.ernet.triton_client import Triton, is_own_host, memory_setting
-from cisterna.ernet.triton_memory import FOLDER, PREFIX, namespace, orphaned, started
+from cisterna.ernet.triton_client import Triton
+from cisterna.ernet.triton_memory import FOLDER, PREFIX, is_own_host, memory_setting, namespace, orphaned, started
 from cisterna.ernet.triton_server import memory_prefix
 
 pytest.importorskip("torch")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from stacks import Stack, cell_detectors, results, wait_for, why_no_triton
 
@@ -91,9 +94,47 @@ def test_the_driver_is_killed_and_retry_goes_on(shaken: Stack, stack: Stack, mov
     same_as_calm(shaken, stack, shaken.wait(run_id), calm_run)
 
 
-def test_without_triton_ernet_is_not_serving(shaken: Stack) -> None:
-    import json
+def test_the_model_is_unloaded_and_a_worker_of_triton_killed_while_a_run_goes_on(
+    shaken: Stack, stack: Stack, movie_folder: Path
+) -> None:
+    """Every second the model is taken away, and once a worker is killed: the run never fails a block, nobody helps."""
+    from tritonclient.grpc import InferenceServerClient
 
+    words = ("er-movie", movie_folder / "movie.tif", "--set", "graph.tracing.spur_widths=2.5")
+    calm_run = stack.wait(stack.submit(*words))
+    for stage in shaken.store.folders("stages"):
+        if stage.startswith("ernet"):
+            for path in shaken.store.list(f"stages/{stage}"):
+                shaken.store.delete(path)
+    spec = json.loads((shaken.home / "stack/stack.json").read_text())
+    triton, server = InferenceServerClient(spec["triton"]), psutil.Process(shaken.pid("triton"))
+    before = shaken.recoveries()
+    ended = threading.Event()
+
+    def take_away() -> None:
+        triton.unload_model("demo-ernet")
+        for n in range(6):
+            if ended.wait(1.0):
+                return
+            workers = server.children()
+            if n == 1 and workers:
+                workers[0].kill()
+            elif n != 1:
+                triton.unload_model("demo-ernet")
+
+    thief = threading.Thread(target=take_away)
+    thief.start()
+    try:
+        run = shaken.wait(shaken.submit(*words))
+    finally:
+        ended.set()
+        thief.join()
+    same_as_calm(shaken, stack, run, calm_run)
+    after = shaken.recoveries()
+    assert sum(after.values()) > sum(before.values()), "what brought it back is counted"
+
+
+def test_without_triton_ernet_is_not_serving(shaken: Stack) -> None:
     pid = shaken.pid("triton")
     os.kill(pid, signal.SIGSTOP)
     try:

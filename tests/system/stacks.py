@@ -114,11 +114,23 @@ class Stack:
 
     def admitted(self, process: str) -> int:
         """Tasks that a worker has admitted and not yet answered, from its metrics."""
+        return int(sum(self.metric(process, "cisterna_queue_depth").values()))
+
+    def recoveries(self) -> dict[str, float]:
+        """How often each ernet worker brought Triton back, by its metrics."""
+        found = {}
+        for process in ("ernet-0", "ernet-1"):
+            for labels, value in self.metric(process, "cisterna_triton_recoveries_total").items():
+                found[f"{process} {labels}"] = value
+        return found
+
+    def metric(self, process: str, name: str) -> dict[str, float]:
+        """The samples of a metric of a process of the stack, by their labels."""
         spec = json.loads((self.home / "stack/stack.json").read_text())
         address = next(p["metrics"] for p in spec["processes"] if p["name"] == process)
         text = urllib.request.urlopen(f"http://{address}/metrics", timeout=5).read().decode()
-        lines = [line for line in text.splitlines() if line.startswith("cisterna_queue_depth{")]
-        return int(sum(float(line.rsplit(" ", 1)[1]) for line in lines))
+        lines = [line.removeprefix(name) for line in text.splitlines() if line.startswith(name + "{")]
+        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines}
 
     def pid_or_none(self, process: str) -> int | None:
         try:

@@ -22,7 +22,8 @@ from cisterna.v1 import common_pb2, ernet_pb2, ernet_pb2_grpc
 from cisterna.v1.common_pb2 import Reason
 
 from .frames import View, frame_window, resampling, segment_frame, view_of
-from .triton_client import Triton, TritonBusy, TritonRefused, TritonUnavailable, memory_setting
+from .triton_client import Triton, TritonBusy, TritonRefused, TritonUnavailable
+from .triton_memory import memory_setting
 
 STAGE_VERSION = 1
 FAMILIES = ("ernet-swin2d", "ernet-swin3d")

@@ -6,13 +6,13 @@ inference, and a dead or unknown model is loaded again (the server runs under ex
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
-import os
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,7 +23,8 @@ from tritonclient.utils import InferenceServerException
 
 from cisterna.rpc import metrics
 
-from .triton_config import CANARY_EDGE_PX, DIGEST_PARAMETER, EDGE_PARAMETER, INPUT, OUTPUT, pushed_config
+from .triton_canary import canaries, canary_frames
+from .triton_config import CANARY_EDGE_PX, DIGEST_PARAMETER, INPUT, OUTPUT, pushed_config
 from .triton_errors import (
     BUSY,
     CURABLE,
@@ -39,7 +40,7 @@ from .triton_errors import (
     kind,
     told,
 )
-from .triton_memory import Region, SharedMemory
+from .triton_memory import Region, SharedMemory, is_own_host
 
 __all__ = ["Triton", "TritonBusy", "TritonRefused", "TritonUnavailable"]
 
@@ -51,16 +52,14 @@ LOAD_JITTER_S = 0.5
 INFER_TIMEOUT_S = 30.0
 INFER_TIMEOUT_S_PER_MEGAPIXEL = 150.0  # the published network takes some 25 s for one on one CPU core
 LARGEST_PUSHED_CANARY_PX = 64
-
 log = logging.getLogger("cisterna.ernet")
 
 
 class Triton:
     """One Triton server, `host:port` of its gRPC endpoint. Safe to use from several threads.
 
-    `memory`: whether frames go through shared memory: `auto` (where the address is this machine's own), `on` (try it
-    whatever the address) or `off`. A server that cannot map it is served through gRPC messages; that is decided by a
-    canary sent both ways, and again when the server comes back after a restart.
+    `memory`: whether frames go through shared memory: `auto` (where the address is this machine's own), `on` (whatever
+    the address) or `off`. A canary sent both ways decides whether it works, and again after the server's restart.
     """
 
     def __init__(self, address: str, memory: str = "auto") -> None:
@@ -96,9 +95,8 @@ class Triton:
         """(N, T, H, W) float32 → logits (N, 4, H, W).
 
         `onnx_sha256`: digest of the ONNX file meant; TritonRefused when the server's model of that name is another.
-        A dead worker or a model not loaded is loaded again before TritonUnavailable is raised: from the server's
-        repository, or, where that has no such model, from the bytes that `onnx` gives (both digests must agree).
-        TritonBusy when the server's queue is full.
+        TritonBusy when its queue is full. A dead worker or a model not loaded is loaded again before TritonUnavailable
+        is raised: from the server's repository, or, where that lacks it, from the bytes that `onnx` gives.
         """
         if onnx is not None and onnx_sha256 is not None:
             edge_px = min(LARGEST_PUSHED_CANARY_PX, *frames.shape[2:]) if frames.shape[1] > 1 else CANARY_EDGE_PX
@@ -115,7 +113,8 @@ class Triton:
                 return logits
             except InferenceServerException as error:
                 if kind(error) == REFUSED and onnx_sha256 is not None:
-                    self._check_digest(model, onnx_sha256, time.monotonic())
+                    with contextlib.suppress(InferenceServerException):  # another model says more than its complaint
+                        self._check_digest(model, onnx_sha256, time.monotonic())
                 if kind(error) not in CURABLE or attempt + 1 == LOAD_ROUNDS:
                     raise told(error, self.address, model) from error
                 log.warning("Triton at %s: %s; loading model %s again", self.address, first_line(error), model)
@@ -125,8 +124,8 @@ class Triton:
     def healthy(self) -> bool:
         """True when the server answers a small inference with every model used so far (or, at first, that it has).
 
-        A dead worker is brought back on the way, so an idle service heals too. While frames of ours are being computed
-        no canary is queued behind them: their own answers or errors tell as much, unless they run out of time.
+        A dead worker is brought back on the way. While frames of ours are being computed no canary is queued behind
+        them: their own answers or errors tell as much, unless they run out of time.
         """
         try:
             if not self._client.is_server_live(client_timeout=LIVE_TIMEOUT_S):
@@ -161,7 +160,7 @@ class Triton:
         try:
             index = self._client.get_model_repository_index(client_timeout=timeout_s).models
             for model in sorted({entry.name for entry in index if entry.state == "READY"}):
-                self._infer(model, self._canary_frames(model), timeout_s, canary=True)
+                self._infer(model, canary_frames(self._config(model)), timeout_s, canary=True)
         except InferenceServerException:
             return False
         return True
@@ -247,7 +246,7 @@ class Triton:
         with self._memory_probe:
             if self._memory_works is not None:
                 return
-            frames = self._canary_frames(model)
+            frames = canary_frames(self._config(model))
             expected = self._by_message(model, frames, CANARY_TIMEOUT_S)
             region = self._region(model, frames)
             works = False
@@ -269,20 +268,11 @@ class Triton:
                 metrics.TRITON_RECOVERIES.labels("ernet", "memory").inc()
             self._memory_works = None if self._memory_wanted else False
 
-    def _canary_frames(self, model: str) -> NDArray[np.float32]:
-        config = self._config(model)
-        edge = int(config.parameters[EDGE_PARAMETER].string_value or CANARY_EDGE_PX)
-        ramp = np.linspace(0, 1, config.input[0].dims[0] * edge * edge, dtype=np.float32)
-        return ramp.reshape(1, config.input[0].dims[0], edge, edge)
-
     def _canary(self, model: str) -> None:
-        self._infer(model, self._canary_frames(model), CANARY_TIMEOUT_S, canary=True)
+        self._infer(model, canary_frames(self._config(model)), CANARY_TIMEOUT_S, canary=True)
 
     def _wounded(self, model: str) -> InferenceServerException | None:
-        """What loading the model again would cure; None where canaries come back, or stand in a long queue.
-
-        Twice as many canaries as the model has instances, at once: the others answer for one whose worker is dead.
-        """
+        """What loading the model again would cure; None where canaries come back, or stand in a long queue."""
 
         def ask(_: int) -> InferenceServerException | None:
             try:
@@ -292,7 +282,7 @@ class Triton:
             return None
 
         try:
-            count = 2 * sum(group.count for group in self._config(model).instance_group) or 1
+            count = canaries(self._config(model))
         except InferenceServerException as unknown:
             failures = [unknown]
         else:
@@ -395,36 +385,16 @@ class Triton:
             self._configs.clear()  # it may come back with another repository
             self._forget_memory()
 
-    def _counted(self) -> _InFlight:
-        return _InFlight(self)
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Counts a request while it is at the server."""
+        self._count(1)
+        try:
+            yield
+        finally:
+            self._count(-1)
 
-
-class _InFlight:
-    """Counts a request while it is at the server."""
-
-    def __init__(self, owner: Triton) -> None:
-        self._owner = owner
-
-    def __enter__(self) -> None:
-        self._add(1)
-
-    def __exit__(self, *_: object) -> None:
-        self._add(-1)
-
-    def _add(self, change: int) -> None:
-        with self._owner._counting:
-            self._owner._in_flight += change
-            metrics.TRITON_IN_FLIGHT.labels("ernet").set(self._owner._in_flight)
-
-
-def is_own_host(address: str) -> bool:
-    host = address.rsplit(":", 1)[0].strip("[]").lower()
-    return host == "localhost" or host == "::1" or host.startswith("127.")
-
-
-def memory_setting() -> str:
-    """`CISTERNA_TRITON_SHARED_MEMORY`: auto, on or off."""
-    value = os.environ.get("CISTERNA_TRITON_SHARED_MEMORY", "auto")
-    if value not in ("auto", "on", "off"):
-        raise SystemExit(f"ernet: CISTERNA_TRITON_SHARED_MEMORY is {value!r}; set auto, on or off")
-    return value
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self._in_flight += change
+            metrics.TRITON_IN_FLIGHT.labels("ernet").set(self._in_flight)

@@ -151,3 +151,16 @@ def started(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
     except OSError:
         return ""
+
+
+def is_own_host(address: str) -> bool:
+    host = address.rsplit(":", 1)[0].strip("[]").lower()
+    return host == "localhost" or host == "::1" or host.startswith("127.")
+
+
+def memory_setting() -> str:
+    """`CISTERNA_TRITON_SHARED_MEMORY`: auto, on or off."""
+    value = os.environ.get("CISTERNA_TRITON_SHARED_MEMORY", "auto")
+    if value not in ("auto", "on", "off"):
+        raise SystemExit(f"ernet: CISTERNA_TRITON_SHARED_MEMORY is {value!r}; set auto, on or off")
+    return value
