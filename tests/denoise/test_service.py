@@ -14,17 +14,19 @@ torch = pytest.importorskip("torch", reason="denoising needs torch")
 
 from cisterna.chunks import BlockGrid  # noqa: E402
 from cisterna.denoise.__main__ import register  # noqa: E402
-from cisterna.denoise.apply import IntensityRange, denoise_volume  # noqa: E402
+from cisterna.denoise.apply import IntensityRange, denoise_volume, prepare  # noqa: E402
 from cisterna.denoise.fastfib import build  # noqa: E402
 from cisterna.denoise.service import STAGE_VERSION  # noqa: E402
 from cisterna.denoise.train import write_fastfib_model  # noqa: E402
 from cisterna.denoise.training import FastFibSettings, TrainingResult  # noqa: E402
+from cisterna.denoise.upsampling import denoise_upsampled  # noqa: E402
 from cisterna.models import demo_models, install_model, read_model  # noqa: E402
 from cisterna.rpc.errors import failure_of  # noqa: E402
 from cisterna.rpc.server import ServerConfig, Worker  # noqa: E402
 from cisterna.store import open_store  # noqa: E402
 from cisterna.store.arrays import ImageSpec, create_image, read_box, write_block  # noqa: E402
 from cisterna.store.receipts import read_receipt  # noqa: E402
+from cisterna.tiles import reflect_pad  # noqa: E402
 from cisterna.v1 import common_pb2, denoise_pb2, denoise_pb2_grpc  # noqa: E402
 
 SHAPE, BLOCK = (20, 30, 75), (64, 64, 64)
@@ -186,6 +188,32 @@ def test_precisions_differ_by_little(place: SimpleNamespace) -> None:
         place.stub.DenoiseBlock(request(place, 1, key=name, output=output, precision=precision))
         found.append(read_box(place.store, f"{name}.ome.zarr/0", place.grid.box(1)).astype(int))
     assert 0 < np.abs(found[0] - found[1]).max() <= 4
+
+
+def test_upsampled_blocks_are_those_of_the_library(place: SimpleNamespace) -> None:
+    factor, halo = (1.31, 1.0, 1.0), (42, 54, 54)
+    create_image(place.store, "fine.ome.zarr", ImageSpec(SHAPE, "uint8", BLOCK, "zyx", (5.24, 4.0, 4.0)))
+    box = place.grid.box(1)
+    image = common_pb2.ArrayRef(path="inlens.ome.zarr/0")
+    proto = common_pb2.Box(offset=box.offset, shape=box.shape)
+    wanted = request(
+        place,
+        1,
+        key="fine",
+        inputs=[common_pb2.ChunkRef(array=image, box=proto, halo=halo)],
+        intensity=[common_pb2.IntensityRange(low=20, high=230)],
+        output=common_pb2.ArrayRef(path="fine.ome.zarr/0"),
+        upsample=factor,
+    )
+    place.stub.DenoiseBlock(wanted)
+    held = reflect_pad(place.volumes["inlens"], halo, halo)[:, :, box.offset[2] :]
+    span = [IntensityRange(20, 230)]
+    own = denoise_upsampled([held], halo, span, prepare(place.model), factor, offset=box.offset)[0]
+    found = read_box(place.store, "fine.ome.zarr/0", box)
+    assert np.abs(found - np.clip(np.rint(own), 0, 255)).max() <= 1
+    with pytest.raises(grpc.RpcError) as caught:
+        place.stub.DenoiseBlock(request(place, 1, key="short", upsample=(0.5, 1, 1)))
+    assert "from 1 to 64" in caught.value.details()
 
 
 def test_a_model_of_another_family_is_refused_by_name(place: SimpleNamespace) -> None:
