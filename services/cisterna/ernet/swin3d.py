@@ -32,18 +32,13 @@ class Windows:
     grid: tuple[int, int]
     window: tuple[int, int]
     shift: tuple[int, int]
+    counts: tuple[int, int]  # windows along (y, x), the last ones padded
+    pad: tuple[int, int]
     mask: Tensor | None  # (windows, L, L) of 0 and MASKED, L tokens a window; None where no axis shifts
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """Windows along (y, x), the last ones padded."""
-        (height, width), (wy, wx) = self.grid, self.window
-        return (height + wy - 1) // wy, (width + wx - 1) // wx
 
     def cut(self, x: Tensor, shifted: bool) -> Tensor:
         """(N, h, w, C) → (N·windows, L, C), zeros behind the end of the grid."""
-        (height, width), (wy, wx), (ny, nx) = self.grid, self.window, self.counts
-        pad_y, pad_x = ny * wy - height, nx * wx - width
+        (wy, wx), (ny, nx), (pad_y, pad_x) = self.window, self.counts, self.pad
         if torch.onnx.is_in_onnx_export() or pad_y or pad_x:
             x = F.pad(x, (0, 0, 0, pad_x, 0, pad_y))
         if shifted and any(self.shift):
@@ -68,17 +63,18 @@ def windows_of(tokens: Tensor, window: int) -> Windows:
     """
     grid = (tokens.shape[1], tokens.shape[2])
     clamped = [not torch.onnx.is_in_onnx_export() and size <= window for size in grid]
-    sizes = tuple(size if clamp else window for size, clamp in zip(grid, clamped, strict=True))
-    shift = tuple(0 if clamp else window // 2 for clamp in clamped)
-    plain = Windows(grid, (sizes[0], sizes[1]), (shift[0], shift[1]), None)
-    if not any(shift):
-        return plain
-    (ny, nx), (wy, wx) = plain.counts, plain.window
-    rows = regions(ny * wy, wy, shift[0], tokens.device)
-    columns = regions(nx * wx, wx, shift[1], tokens.device)
+    wy, wx = (size if clamp else window for size, clamp in zip(grid, clamped, strict=True))
+    shift_y, shift_x = (0 if clamp else window // 2 for clamp in clamped)
+    ny, nx = (grid[0] + wy - 1) // wy, (grid[1] + wx - 1) // wx
+    pad = (ny * wy - grid[0], nx * wx - grid[1])
+    if shift_y == shift_x == 0:
+        return Windows(grid, (wy, wx), (0, 0), (ny, nx), pad, None)
+    rows = regions(ny * wy, wy, shift_y, tokens.device)
+    columns = regions(nx * wx, wx, shift_x, tokens.device)
     region = (3 * rows[:, None] + columns[None]).reshape(ny, wy, nx, wx).transpose(1, 2).reshape(ny * nx, wy * wx)
     apart = region[:, :, None] != region[:, None]
-    return Windows(plain.grid, plain.window, plain.shift, apart.to(tokens.dtype) * MASKED)
+    mask = apart.to(tokens.dtype) * MASKED
+    return Windows(grid, (wy, wx), (shift_y, shift_x), (ny, nx), pad, mask)
 
 
 def regions(size: int, window: int, shift: int, device: torch.device) -> Tensor:
