@@ -47,6 +47,7 @@ def frames_of(store, path, count):
 def options(named, **changes):
     base = {"input": Path(named), "degrade_to_snr": TARGET, "recipe": None, "set": [], "pixel_size_nm": None,
             "frame_interval_s": None, "channel": None, "cells": None}  # fmt: skip
+    base |= dict.fromkeys(("axes", "z_mode", "z_section", "z_spacing_nm"))
     return argparse.Namespace(**{**base, **changes})
 
 
