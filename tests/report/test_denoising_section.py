@@ -6,6 +6,7 @@ from cisterna.denoise.trust_map import to_npz, trust_part
 from cisterna.report.denoising import read_denoising
 from cisterna.report.denoising_section import denoising_section, ranges
 from cisterna.report.document import RunDocument
+from cisterna.report.page import Page, render_page
 from cisterna.store import ObjectStore, open_store
 from cisterna.store.receipts import Receipt, stage_folder
 from scipy.ndimage import gaussian_filter
@@ -74,3 +75,11 @@ def test_a_run_without_denoising_has_no_such_part() -> None:
 def test_plane_numbers_in_words() -> None:
     assert ranges([3, 4, 5, 9, 12, 13]) == "3–5, 9, 12–13"
     assert ranges(list(range(0, 60, 2))).endswith("and 18 more")
+
+
+def test_the_page_shows_it() -> None:
+    report = read_denoising(finished(lost=True), RUN, SHAPE)
+    sections = denoising_section(report, (8.0, 4.0, 4.0))
+    page = render_page(Page("title", "subject", RUN, "lead", ["warning"], sections))
+    assert "Where the residual is least like noise" in page
+    assert page.count("<img") == 3
