@@ -122,11 +122,14 @@ def test_one_dead_worker_of_two_is_found_and_replaced(pair, client):
     watch = TritonWatch(pair.address)
     assert pair.process is not None
     assert watch.forgotten(pair.process.pid, 1.0) == [], "it may be at work: looked at twice"
-    time.sleep(1.1)
-    for forgotten in watch.forgotten(pair.process.pid, 1.0):  # unloading has left the living one of the two behind
-        os.kill(forgotten, signal.SIGKILL)
+
+    def only_two() -> bool:
+        for forgotten in watch.forgotten(pair.process.pid, 1.0):  # unloading has left the living one of the two behind
+            os.kill(forgotten, signal.SIGKILL)
+        return len(workers_of(pair, "small")) == 2
+
+    assert becomes(only_two, 30)
     watch.stop()
-    assert becomes(lambda: len(workers_of(pair, "small")) == 2, 15)
     for _ in range(4):
         np.testing.assert_array_equal(client.infer("small", FRAMES[0]), expected)
     assert counted("cisterna_triton_recoveries_total", how="reloaded") == before + 1
