@@ -20,14 +20,14 @@ FALSE_ALARMS = 0.01
 """Cubes of white noise expected above the threshold, in the whole volume."""
 WORST = 12
 STRIPE_SCORE = 7.0
-"""Phantom cells without stripes reach 6.1 in a plane (tests/denoise/test_artefacts.py)."""
+"""Phantom cells without stripes reach 6.1 in a plane (tests/report/test_denoising_artefacts.py)."""
 STRIPE_PLANES = 2
 MEAN_STRIPE_SCORE = 1.75
 """Of all planes; phantom cells without stripes reach 1.06, stripes a quarter as strong as the noise 1.9 and more."""
 LEAST_PLANES = 16
 JUMP_SCORE = 6.0
 LEAST_JUMP = 0.1
-"""Of the spread of grey values; phantom cells without faults stay below (tests/denoise/test_artefacts.py)."""
+"""Of the spread of grey values; phantom cells without faults stay below (tests/report/test_denoising_artefacts.py)."""
 FIGURES = (
     "noise_sigma_before", "noise_sigma_after", "residual_whiteness", "residual_signal_correlation", "fsc_before",
     "fsc_after",
