@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("--triton-only", action="store_true", help="leave out the service and torch")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that servers are stopped
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         if not (args.overhead_only or args.triton_only):
