@@ -3,6 +3,7 @@
 import numpy as np
 from cisterna.denoise.trust import block_figures
 from cisterna.denoise.trust_map import to_npz, trust_part
+from cisterna.report.build import build_report
 from cisterna.report.denoising import read_denoising
 from cisterna.report.denoising_section import denoising_section, ranges
 from cisterna.report.document import RunDocument
@@ -83,3 +84,19 @@ def test_the_page_shows_it() -> None:
     page = render_page(Page("title", "subject", RUN, "lead", ["warning"], sections))
     assert "Where the residual is least like noise" in page
     assert page.count("<img") == 3
+
+
+def test_a_report_of_a_run_holds_it_and_warns_at_its_head(store, volume, make) -> None:
+    run_id = make.put_volume_run(store, volume)
+    key = make.document().stages["denoise"]["stage_key"]
+    rng = np.random.default_rng(1)
+    striped = volume.denoised + 6 * gaussian_filter(rng.normal(size=(72, 1, 160)), (1, 0, 1)) / 0.5
+    raw = striped + rng.normal(0, 8, striped.shape)
+    part = {"offset": np.zeros(3, int), **trust_part([raw], [striped], striped)}
+    store.put("stages/denoise/x/parts/00000000.npz", to_npz(part))
+    receipt = Receipt("denoise", key, 2, 0, 1, "w", "cpu", "m", (), 0, 0, 0, raw.size, block_figures([raw], [striped]))
+    store.put_new(receipt.path, receipt.to_bytes())
+    page = build_report(store, run_id).decode()
+    assert "How far to trust the denoised volume" in page
+    head, _, _ = page.partition("What was found")
+    assert "stripes along y (curtains)" in head
