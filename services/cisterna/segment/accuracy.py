@@ -17,6 +17,7 @@ class VoxelAgreement:
     dice: float
     precision: float
     recall: float
+    jaccard: float
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,15 @@ class ObjectAgreement:
 
 
 def voxel_agreement(predicted: NDArray[Any], truth: NDArray[Any]) -> VoxelAgreement:
-    """Dice, precision and recall of two masks of one shape."""
+    """Dice, precision, recall and Jaccard index of two masks of one shape."""
     a, b = np.asarray(predicted, bool), np.asarray(truth, bool)
     both, positive, real = int((a & b).sum()), int(a.sum()), int(b.sum())
-    return VoxelAgreement(_ratio(2 * both, positive + real), _ratio(both, positive), _ratio(both, real))
+    return VoxelAgreement(
+        _ratio(2 * both, positive + real),
+        _ratio(both, positive),
+        _ratio(both, real),
+        _ratio(both, positive + real - both),
+    )
 
 
 def object_agreement(predicted: NDArray[Any], truth: NDArray[Any], *, min_voxels: int = 1) -> ObjectAgreement:

@@ -59,14 +59,15 @@ def export(
     with torch.no_grad():
         for value in shared.state_dict().values():
             value.copy_(value.half().float())
-    odds = [log_odds(shared, volume, device) for volume in held_out]
+    # what is not known is background of truth and prediction, so that it does not count
+    odds = [np.where(volume.known, log_odds(shared, volume, device), -60.0) for volume in held_out]
     found = {}
     for name, folder in folders.items():
         network = shared.single(name)
         metrics: dict[str, Any] = {}
         if held_out:
             index = shared.classes.index(name)
-            truth = _beside([_numbered(v.labels[name]) for v in held_out])
+            truth = _beside([_numbered(np.where(v.known, v.labels[name], 0)) for v in held_out])
             shift = _fold_threshold(network, best_threshold(_beside([_uint8(o[index]) for o in odds]), truth))
             metrics = judge(_beside([_uint8(o[index] - shift) for o in odds]), truth, held_out)
         spec = {

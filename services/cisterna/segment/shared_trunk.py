@@ -6,7 +6,7 @@ Four classes cost what one does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -59,6 +59,24 @@ class SharedAsem(nn.Module):
             x = functional.interpolate(x, scale_factor=POOLING, mode="nearest")
             x = _padded(rising[level], torch.cat([skips[level], x], dim=1))
         return torch.stack([_padded(head, x) for head in self.heads], dim=1)
+
+    def take(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Begin with the weights of an `AsemUNet`, its last convolution for each class.
+
+        Raises:
+            ValueError: they are of another width.
+        """
+        for prefix, parts in (("unet.", [self.unet]), ("final_conv_pass.", list(self.heads))):
+            own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+            for part in parts:
+                for key, value in part.state_dict().items():
+                    if key not in own or own[key].shape != value.shape:
+                        found = tuple(own[key].shape) if key in own else "missing"
+                        raise ValueError(
+                            f"the weights to begin with do not fit {self.num_fmaps} feature maps: {prefix}{key} is "
+                            f"{found}, expected {tuple(value.shape)}: train with the same --num-fmaps"
+                        )
+                part.load_state_dict(own)
 
     def single(self, name: str) -> AsemUNet:
         """A copy of one class as a network of the published topology, eval mode, on the CPU."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cisterna.segment.training_loop import TrainingSettings
     from cisterna.segment.training_volumes import LabelledVolume
+    from cisterna.segment.unet import AsemUNet
 
 DEMO_CLASSES = ("er", "copi", "ccv", "tubular_eres")
 DEMO_ALSO = ("golgi", "mitochondria")
@@ -97,6 +98,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_.add_argument("--state", type=Path, metavar="FILE", help="written each minute, resumed from when it exists")
     run_.add_argument("--minutes", type=float, help="stop, and export, after so many")
     run_.add_argument("--validate-every", type=int, default=500, metavar="N", help="iterations (500)")
+    run_.add_argument(
+        "--patience", type=int, default=0, metavar="N", help="stop after N validations without a better one"
+    )
+    run_.add_argument(
+        "--start-from", type=Path, metavar="MODEL",
+        help="fine-tune: a model folder, or a published checkpoint; its feature maps are taken over",
+    )  # fmt: skip
     run_.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     run_.add_argument("--threads", type=int, default=0, help="of the CPU (all)")
     run_.add_argument("--licence", default="not stated", help="of the exported weights")
@@ -113,20 +121,31 @@ def run(args: argparse.Namespace) -> int:
     classes = (*args.classes, *(name for name in also if name not in args.classes))
     settings = demo_settings(classes) if args.demo else TrainingSettings(classes)
     settings = replace(settings, **{k: getattr(args, k) for k in SETTINGS if getattr(args, k) is not None})
+    weights = None
+    if args.start_from is not None:
+        network = starting_network(args.start_from)
+        if args.num_fmaps not in (None, network.num_fmaps):
+            raise ValueError(
+                f"{args.start_from} has {network.num_fmaps} feature maps, not {args.num_fmaps}: leave them out"
+            )
+        settings, weights = replace(settings, num_fmaps=network.num_fmaps), network.state_dict()
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
     if args.threads:
         torch.set_num_threads(args.threads)
     report = console()
+    trained_on: dict[str, Any]
     if args.data is not None:
         if args.voxel_size_nm is None:
             raise ValueError("--data needs --voxel-size-nm Z Y X: the model is for volumes of that voxel size")
         voxel_size_nm = tuple(args.voxel_size_nm)
         volumes, held_out = listed_volumes(args.data, classes)
-        trained_on: dict[str, Any] = {"data": [v.name for v in volumes]}
+        trained_on = {"data": [v.name for v in volumes]}
     else:
         voxel_size_nm = (PHANTOM_VOXEL_NM,) * 3
         volumes, held_out = phantoms(classes, args.phantom_seed, args.phantoms, report)
         trained_on = {"data": "phantom cells", "phantom_seeds": [args.phantom_seed, args.phantom_seed + args.phantoms]}
+    if args.start_from is not None:
+        trained_on["started_from"] = args.start_from.name
     state = train_asem(
         settings,
         volumes,
@@ -135,6 +154,8 @@ def run(args: argparse.Namespace) -> int:
         device=device,
         seconds=None if args.minutes is None else args.minutes * 60,
         validate_every=args.validate_every,
+        patience=args.patience,
+        weights=weights,
         report=report,
     )
     report("judging on the held-out volumes" if held_out else "no held-out volumes: the models carry no metrics")
@@ -152,6 +173,24 @@ def run(args: argparse.Namespace) -> int:
     for name, metrics in found.items():
         print(f"{args.name}-{name.replace('_', '-')}  {json.dumps({k: metrics.get(k) for k in ('voxels', 'objects')})}")
     return 0
+
+
+def starting_network(path: Path) -> AsemUNet:
+    """The network of a model folder of family asem, or of a published checkpoint.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    from cisterna.models import load_model, read_model_folder
+    from cisterna.segment.unet import AsemUNet, load_asem
+
+    if not path.is_dir():
+        return load_asem(path)
+    family = read_model_folder(path).spec["family"]
+    network = load_model(path) if family == "asem" else None
+    if not isinstance(network, AsemUNet):
+        raise ValueError(f"{path.name} is a model of family {family}: fine-tuning takes asem models")
+    return network
 
 
 def phantoms(

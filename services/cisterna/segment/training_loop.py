@@ -82,7 +82,7 @@ class TrainingSettings:
 
 @dataclass
 class TrainingState:
-    """A network on its way: what a state file holds."""
+    """A network on its way: what a state file holds. ``best``: its weights at the best validation."""
 
     network: SharedAsem
     optimiser: torch.optim.Adam
@@ -90,12 +90,27 @@ class TrainingState:
     seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
     validations: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def validations_since_best(self) -> int:
+        """How many validations the best one, by mean Dice over the classes, lies back."""
+        scores = [_score(v) for v in self.validations]
+        return len(scores) - 1 - int(np.argmax(scores)) if scores else 0
 
 
-def start(settings: TrainingSettings, device: str | torch.device = "cpu") -> TrainingState:
-    """A fresh network and optimiser; the seed fixes the weights."""
+def start(
+    settings: TrainingSettings, device: str | torch.device = "cpu", weights: Mapping[str, torch.Tensor] | None = None
+) -> TrainingState:
+    """A fresh network and optimiser; the seed fixes the weights, unless ``weights`` of an `AsemUNet` are given.
+
+    Raises:
+        ValueError: the given weights are of another width.
+    """
     torch.manual_seed(settings.seed)
     network = SharedAsem(settings.classes, settings.num_fmaps)
+    if weights is not None:
+        network.take(weights)
     network = network.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     return TrainingState(network, optimiser)
@@ -112,6 +127,7 @@ def save_state(path: Path, settings: TrainingSettings, state: TrainingState) -> 
             "losses": state.losses,
             "validations": json.dumps(state.validations),
             "network": state.network.state_dict(),
+            "best": state.best,
             "optimiser": state.optimiser.state_dict(),
         },
         partial,
@@ -140,6 +156,7 @@ def resume(path: Path, settings: TrainingSettings, device: str | torch.device = 
     state.optimiser.load_state_dict(content["optimiser"])
     state.iteration, state.seconds = content["iteration"], content["seconds"]
     state.losses, state.validations = list(content["losses"]), json.loads(content["validations"])
+    state.best = dict(content.get("best", {}))
     return state
 
 
@@ -193,7 +210,7 @@ def step(
 def validate(
     settings: TrainingSettings, network: SharedAsem, volumes: Sequence[LabelledVolume], device: str | torch.device
 ) -> dict[str, Any]:
-    """Voxel and object agreement per class on held-out volumes, at each class's best threshold and at 128."""
+    """Voxel agreement per class on the known voxels of held-out volumes, at each class's best threshold and at 128."""
     network.eval()
     probabilities = [
         volume_probability(v.image, network, IntensityRule(-1.0, 1.0), device=device, after=_each_foreground)
@@ -202,8 +219,9 @@ def validate(
     network.train()
     result: dict[str, Any] = {}
     for index, name in enumerate(settings.classes):
-        p = np.concatenate([array[index].ravel() for array in probabilities])
-        t = np.concatenate([v.labels[name].ravel() for v in volumes])
+        pairs = list(zip(probabilities, volumes, strict=True))
+        p = np.concatenate([array[index].ravel() if v.mask is None else array[index][v.mask] for array, v in pairs])
+        t = np.concatenate([v.labels[name].ravel() if v.mask is None else v.labels[name][v.mask] for v in volumes])
         threshold = best_threshold(p, t)
         result[name] = {
             "threshold": threshold,
@@ -227,6 +245,8 @@ def train_asem(
     device: str | torch.device = "cpu",
     seconds: float | None = None,
     validate_every: int = 0,
+    patience: int = 0,
+    weights: Mapping[str, torch.Tensor] | None = None,
     save_every_s: float = 60.0,
     report: Callable[[str], None] | None = None,
 ) -> TrainingState:
@@ -240,6 +260,8 @@ def train_asem(
         device: where to compute.
         seconds: of this call, at most; None: no limit.
         validate_every: iterations; 0: only `export` judges.
+        patience: stop after so many validations without a better mean Dice, and return the best weights; 0: never.
+        weights: of a network of the same width to begin with (fine-tuning), where there is no state file.
         report: gets a line of progress about once a second.
 
     Returns:
@@ -253,18 +275,24 @@ def train_asem(
     state = (
         resume(state_file, settings, device)
         if state_file is not None and state_file.exists()
-        else start(settings, device)
+        else start(settings, device, weights)
     )
+    if patience and not (validate_every and held_out):
+        raise ValueError(
+            "early stopping needs held-out volumes and validations: hold one out, or leave out the patience"
+        )
     state.network.train()
     begun = saved = said = time.monotonic()
     before = state.seconds
-    while state.iteration < settings.iterations:
+    while state.iteration < settings.iterations and not (patience and state.validations_since_best >= patience):
         state.losses.append(step(settings, state, volumes, device))
         now = time.monotonic()
         state.seconds = before + now - begun
         if validate_every and held_out and state.iteration % validate_every == 0:
             found = validate(settings, state.network, held_out, device)
             state.validations.append({"iteration": state.iteration, "classes": found})
+            if patience and state.validations_since_best == 0:
+                state.best = {key: value.detach().clone() for key, value in state.network.state_dict().items()}
             if report:
                 report(_validation_line(state.iteration, found))
         if report and now - said >= 1:
@@ -277,7 +305,15 @@ def train_asem(
             break
     if state_file is not None:
         save_state(state_file, settings, state)
+    if patience and state.best:
+        state.network.load_state_dict(state.best)
     return state
+
+
+def _score(validation: Mapping[str, Any]) -> float:
+    """Mean Dice over the classes; a class without truth or prediction counts 0."""
+    dice = [float(r["best"]["dice"]) for r in validation["classes"].values()]
+    return float(np.mean([d if math.isfinite(d) else 0.0 for d in dice]))
 
 
 def progress_line(settings: TrainingSettings, state: TrainingState) -> str:

@@ -47,6 +47,11 @@ class LabelledVolume:
                     f"{self.name}: {name} has shape {part.shape} and the image {self.image.shape}; they must agree"
                 )
 
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(Z, Y, X) bool: where the labels hold."""
+        return np.ones(self.image.shape, bool) if self.mask is None else self.mask
+
     @cached_property
     def foreground(self) -> dict[str, NDArray[np.intp]]:
         """Class → (n, 3) positions of up to `FOREGROUND_SAMPLE` labelled, known voxels."""
@@ -120,8 +125,23 @@ def phantom_volume(
 
 
 def read_volume(path: str | Path) -> NDArray[Any]:
-    """A volume (z, y, x) from a TIFF stack or a .npy file."""
+    """A volume (z, y, x) from a TIFF stack, a .npy file, an OME-Zarr image (level 0), a Zarr or an N5 array.
+
+    A WEBKNOSSOS dataset is a folder of such arrays: give the folder of the segmentation layer's finest magnification.
+    """
     path = Path(path)
+    if path.is_dir():
+        from cisterna.acquire.chunked import open_chunked
+
+        stored = open_chunked(path)
+        others = [n for axis, n in zip(stored.axes, stored.shape, strict=True) if axis not in "ZYX"]
+        if sorted(a for a in stored.axes if a in "ZYX") != ["X", "Y", "Z"] or any(n != 1 for n in others):
+            raise ValueError(f"{path.name} has axes {stored.axes} of {stored.shape}; a volume has three (z, y, x)")
+        voxels = stored.read(tuple(slice(0, n) for n in stored.shape))
+        order = [stored.axes.index(axis) for axis in "ZYX"]
+        rest = [n for n in range(len(stored.axes)) if n not in order]
+        ordered: NDArray[Any] = voxels.transpose(*rest, *order).reshape([stored.shape[n] for n in order])
+        return ordered
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     if path.suffix == ".npy":
@@ -134,7 +154,7 @@ def read_volume(path: str | Path) -> NDArray[Any]:
 
         array = tifffile.imread(path)
     else:
-        raise ValueError(f"{path.name}: training volumes are .tif, .tiff or .npy files")
+        raise ValueError(f"{path.name}: training volumes are .tif, .tiff, .npy, OME-Zarr, Zarr or N5")
     if array.ndim != 3:
         raise ValueError(f"{path.name} has shape {array.shape}; a volume has three axes (z, y, x)")
     volume: NDArray[Any] = array

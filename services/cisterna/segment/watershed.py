@@ -74,7 +74,7 @@ def basins(probability: NDArray[np.uint8], settings: WatershedSettings) -> NDArr
     if kept.sum() < 2:
         return np.ones(probability.shape, np.int32)
     seeds = np.where(kept, np.cumsum(kept), 0).astype(np.int32)[parts]
-    labels: NDArray[np.int32] = watershed(probability, seeds).astype(np.int32)
+    labels: NDArray[np.int32] = watershed(probability, seeds).astype(np.int32)  # type: ignore[no-untyped-call]
     return labels
 
 
@@ -134,9 +134,10 @@ def _faces(
         keys.append(np.minimum(a, b) * base + np.maximum(a, b))
         weights.append(p[here])
     found, where = np.unique(np.concatenate(keys), return_inverse=True)
-    sums = np.bincount(where, np.concatenate(weights), len(found))
-    sizes = np.bincount(where, minlength=len(found)).astype(np.float64)
-    return np.stack([found // base, found % base], axis=1), sums, sizes
+    sums: NDArray[np.float64] = np.bincount(where, np.concatenate(weights), len(found)).astype(np.float64)
+    sizes: NDArray[np.float64] = np.bincount(where, minlength=len(found)).astype(np.float64)
+    pairs: NDArray[np.int64] = np.stack([found // base, found % base], axis=1)
+    return pairs, sums, sizes
 
 
 def _renumbered(labels: NDArray[Any], parent: list[int]) -> NDArray[np.int32]:
