@@ -52,7 +52,9 @@ def test_the_plot_of_phenotypes_keeps_the_flag_and_shows_assembly_twice(movie):
 def curve(frames=3, **changes):
     radii = [0.0, 2.0, 4.0]
     rows = [
-        (t, r, 100, 10 * k, 0.1 * k, 0.15, 0.35, 0.08 * k, 0.05 * k) for t in range(frames) for k, r in enumerate(radii)
+        (t, r, 100, 10 * k, 0.1 * k, 0.15, 0.35, 0.08 * k, 0.05 * k, "ok")
+        for t in range(frames)
+        for k, r in enumerate(radii)
     ]
     return MULTI_WAY.frame(pd.DataFrame(rows, columns=MULTI_WAY.names).assign(**changes))
 

@@ -113,8 +113,11 @@ class Stack:
         wait_for(lambda: self.pid_or_none(process) not in (None, pid), f"{process} to be started again")
 
     def admitted(self, process: str) -> int:
-        """Tasks that a worker has admitted and not yet answered, from its metrics."""
-        return int(sum(self.metric(process, "cisterna_queue_depth").values()))
+        """Tasks that a worker has admitted and not yet answered, from its metrics; 0 while it is being started."""
+        try:
+            return int(sum(self.metric(process, "cisterna_queue_depth").values()))
+        except OSError:
+            return 0
 
     def recoveries(self) -> dict[str, float]:
         """How often each ernet worker brought Triton back, by its metrics."""

@@ -12,6 +12,7 @@ import logging
 import mmap
 import os
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ FOLDER = Path("/dev/shm")
 PREFIX = "cisterna-ernet"
 SMALLEST_BYTES = 1 << 20
 TIMEOUT_S = 5.0
+CLOSING_S = 1.0
 
 
 @dataclass(eq=False)
@@ -84,10 +86,16 @@ class SharedMemory:
             self._retired.clear()
 
     def close(self) -> None:
+        """Gives all regions up. Triton holds one for a moment after its answer, so it is asked for a while."""
         with self._lock:
             self._retired += [region.name for region in self._free]
             self._free.clear()
-        self._unregister_retired()
+        until = time.monotonic() + CLOSING_S
+        while True:
+            self._unregister_retired()
+            if not self._retired or time.monotonic() > until:
+                return
+            time.sleep(0.02)
 
     def sweep(self) -> None:
         """Unregisters what is no longer used: own retired regions, and those of processes of this host that died."""
