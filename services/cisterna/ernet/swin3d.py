@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .swin2d import Mlp
+
 PATCH = 4  # px a token, along y and x
 SLOPE = 0.2  # of every LeakyReLU
 MASKED = -100.0  # added to the score of two tokens that are neighbours only because the grid was rolled
@@ -114,17 +116,6 @@ class WindowAttention(nn.Module):
         parts = self.qkv(x).reshape(-1, tokens, 3, self.heads, embed // self.heads).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(parts[0], parts[1], parts[2], attn_mask=bias)
         out: Tensor = self.proj(mixed.transpose(1, 2).reshape(-1, tokens, embed))
-        return out
-
-
-class Mlp(nn.Module):
-    def __init__(self, embed: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(embed, hidden)
-        self.fc2 = nn.Linear(hidden, embed)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
         return out
 
 

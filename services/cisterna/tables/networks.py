@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cisterna.tables.schema import Column, Table
 
-_FIGURES = (
+CONNECTIVITY = (
     Column("density", "float64", "1", "2E/(N(N-1)); NaN below two nodes"),
     Column("transitivity", "float64", "1", "closed triples over all triples, simple graph"),
     Column("average_clustering", "float64", "1", "mean local clustering coefficient, simple graph"),
@@ -14,11 +14,15 @@ _FIGURES = (
     Column("largest_component_node_share", "float64", "1", "nodes in the largest component over all nodes"),
     Column("largest_component_edge_share", "float64", "1", "edges in the largest component over all edges"),
 )
+"""Figures of a graph without lengths, nodes and edges aside."""
 
 _TWICE = (
     Column("nodes_with_sheets", "int64", "count", "nodes, each connected sheet being one"),
     Column("edges_with_sheets", "int64", "count", "tubules between those nodes; parts that run along a sheet left out"),
-    *(Column(f"{c.name}_with_sheets", c.dtype, c.unit, f"{c.text}; each connected sheet one node") for c in _FIGURES),
+    *(
+        Column(f"{c.name}_with_sheets", c.dtype, c.unit, f"{c.text}; each connected sheet one node")
+        for c in CONNECTIVITY
+    ),
 )
 
 _PART = (
@@ -48,7 +52,7 @@ _PART = (
         for name in (
             "nodes",
             "edges",
-            *(c.name for c in _FIGURES),
+            *(c.name for c in CONNECTIVITY),
             "junctions",
             "multi_way_share",
             "total_length_um",
@@ -64,7 +68,7 @@ _FLAG_OF_SPAN = Column("snr_flag", "string", "-", "worst of its frames: low, els
 _COUNTS = (
     Column("nodes", "int64", "count", "nodes of every kind"),
     Column("edges", "int64", "count", "tubules, parallel ones and loops included"),
-    *_FIGURES,
+    *CONNECTIVITY,
     *(Column(f"degree_{d}", "int64", "count", f"nodes of degree {d}") for d in range(6)),
     Column("degree_6_or_more", "int64", "count", "nodes of degree 6 or more"),
     Column("total_length_um", "float64", "µm", "length of all tubules along their curves"),

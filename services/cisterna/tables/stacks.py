@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
+from cisterna.tables.networks import CONNECTIVITY
 from cisterna.tables.schema import Column, Table
 
-_CONNECTIVITY = (
-    Column("density", "float64", "1", "2E/(N(N-1)); NaN below two nodes"),
-    Column("transitivity", "float64", "1", "closed triples over all triples, simple graph"),
-    Column("average_clustering", "float64", "1", "mean local clustering coefficient, simple graph"),
-    Column("degree_assortativity", "float64", "1", "Pearson correlation of the degrees at edge ends"),
-    Column("categorical_assortativity", "float64", "1", "assortativity with the degree as a category"),
-    Column("components", "int64", "count", "connected components, isolated nodes included"),
-    Column("largest_component_node_share", "float64", "1", "nodes in the largest component over all nodes"),
-    Column("largest_component_edge_share", "float64", "1", "edges in the largest component over all edges"),
-)
-
-INTERVALS = ("nodes", "edges", *(c.name for c in _CONNECTIVITY), "junctions", "multi_way_share", "total_length_um")
+INTERVALS = ("nodes", "edges", *(c.name for c in CONNECTIVITY), "junctions", "multi_way_share", "total_length_um")
 """Figures with a 95 % interval, `…_low` and `…_high`."""
 
 STACK_FRAMES = Table(
@@ -29,7 +19,7 @@ STACK_FRAMES = Table(
         Column("snr_flag", "string", "-", "of that median: ok, low (below 5) or snr_not_applicable"),
         Column("nodes", "int64", "count", "nodes of every kind"),
         Column("edges", "int64", "count", "tubules, parallel ones and loops included"),
-        *_CONNECTIVITY,
+        *CONNECTIVITY,
         *(Column(f"degree_{d}", "int64", "count", f"nodes of degree {d}") for d in range(6)),
         Column("degree_6_or_more", "int64", "count", "nodes of degree 6 or more"),
         Column("junctions", "int64", "count", "nodes of degree 3 or more"),
