@@ -21,7 +21,8 @@ FALSE_ALARMS = 0.01
 WORST = 12
 STRIPE_SCORE = 7.0
 """Phantom cells without stripes reach 6.1 in a plane (tests/report/test_denoising_artefacts.py)."""
-STRIPE_PLANES = 2
+STRIPE_PLANES = 3
+"""A flat organelle can look like a stripe in two planes: the demonstration's cell of 176 planes has such a pair."""
 MEAN_STRIPE_SCORE = 1.75
 """Of all planes; phantom cells without stripes reach 1.06, stripes a quarter as strong as the noise 1.9 and more."""
 LEAST_PLANES = 16

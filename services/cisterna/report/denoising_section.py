@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cisterna.report.canvas import PLATE_DPI, Picture, dress, new_figure, picture
-from cisterna.report.denoising import CUBE, STRIPE_SCORE, DenoisingReport
+from cisterna.report.denoising import CUBE, STRIPE_PLANES, STRIPE_SCORE, DenoisingReport
 from cisterna.report.page import Grid, Section, number
 from cisterna.report.palette import INK, MUTED, SITE_COLOURS
 
@@ -71,7 +71,10 @@ def denoising_section(data: DenoisingReport | None, voxel_nm: Sequence[float]) -
         *artefact_warnings(data),
     ]
     if data.planes is not None and not data.planes.striped:
-        text.append(f"No stripes (curtains) found: no two planes score {STRIPE_SCORE:g}, nor do all score a little.")
+        text.append(
+            f"No stripes (curtains) found: fewer than {STRIPE_PLANES} planes score {STRIPE_SCORE:g}, nor do all "
+            "score a little."
+        )
     grids, pictures = [_slabs(data, voxel_nm)], []
     if data.cubes:
         text.append(_map_words(data))
