@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,11 @@ def test_every_panel_has_data_while_runs_are_under_way(cisterna, tmp_path):
     cisterna("phantom", "cell", tmp_path / "cell", "--shape", "96", "96", "96", "--seed", "90210")
     targets = [str(cisterna.home / "stack/prometheus-targets.json"), str(cisterna.home / "stack/targets/*.json")]
     with LivePrometheus(tmp_path / "prometheus", targets) as prometheus:
+        # A rate needs a sample from before the work: four frames are through Triton in a second.
+        deadline = time.monotonic() + 60
+        while not ask(prometheus.url, 'cisterna_triton_seconds_count{transport="shared_memory"}'):
+            assert time.monotonic() < deadline, "Prometheus has not scraped the ernet service within a minute"
+            time.sleep(0.5)
         cisterna(
             "submit", "er-movie", tmp_path / "movie/movie.tif", "--pixel-size-nm", "100", "--frame-interval-s", "1",
             "--wait",

@@ -181,6 +181,7 @@ def probe_of(triton: Triton) -> Callable[[], bool]:
 
 
 def main() -> int:
+    metrics.start_triton_at_zero("ernet", ("reloaded", "loaded", "sent", "memory", "reconnected"))
     triton = Triton(triton_address(), memory_setting())
     code = serve(
         "ernet",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
@@ -28,6 +30,14 @@ TRITON_SECONDS = Histogram(
 TRITON_ANSWERS = Counter("cisterna_triton_answers_total", "Requests to Triton by outcome", ["service", "outcome"])
 TRITON_RECOVERIES = Counter("cisterna_triton_recoveries_total", "What brought Triton back", ["service", "how"])
 TRITON_IN_FLIGHT = Gauge("cisterna_triton_in_flight", "Requests sent to Triton and not yet answered", ["service"])
+
+
+def start_triton_at_zero(service: str, recoveries: Iterable[str]) -> None:
+    """Shows what is counted before it first happens: a series that appears with 1 has no increase for an alert."""
+    for transport in ("grpc", "shared_memory"):
+        TRITON_SECONDS.labels(service, transport)
+    for how in recoveries:
+        TRITON_RECOVERIES.labels(service, how)
 
 
 def stage_family(stage: str) -> str:
