@@ -25,6 +25,7 @@ SETTINGS = (
     "final_learning_rate",
     "warm_up",
     "weight_decay",
+    "gradient_norm",
     "balance",
     "foreground_share",
     "intensity",
@@ -87,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--final-learning-rate", type=float, help="fall to this along half a cosine (constant)")
     how.add_argument("--warm-up", type=int, help="iterations over which the rate rises (0)")
     how.add_argument("--weight-decay", type=float, help="(3e-5)")
+    how.add_argument("--gradient-norm", type=float, help="gradients are shortened to this norm, 0: never (1)")
     how.add_argument("--balance", type=float, help="1: classes weigh the same in a block, 0: voxels do (1)")
     how.add_argument("--foreground-share", type=float, help="of patches centred on a class (0.8)")
     how.add_argument("--intensity", type=float, help="contrast and brightness change by up to this (0.15)")
