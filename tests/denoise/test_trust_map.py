@@ -4,7 +4,8 @@ import io
 
 import numpy as np
 import pytest
-from cisterna.denoise.trust_map import CUBE, cube_scores, plane_profiles, to_npz, trust_part
+from cisterna.denoise.trust_map import CUBE, cube_scores, plane_profiles, trust_part
+from cisterna.store.parts import to_npz
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter

@@ -5,8 +5,9 @@ import pytest
 from cisterna.chunks import BlockGrid, Box
 from cisterna.eres.blockwise import label_in_blocks
 from cisterna.eres.components import label_block, label_components, merge_blocks
-from cisterna.eres.parts import PartUnreadable, labelled_from_npz, labelled_to_npz
+from cisterna.eres.parts import labelled_from_npz, labelled_to_npz
 from cisterna.eres.sums import ObjectSums
+from cisterna.store.parts import PartUnreadable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage

@@ -2,13 +2,14 @@
 
 import numpy as np
 from cisterna.denoise.trust import block_figures
-from cisterna.denoise.trust_map import to_npz, trust_part
+from cisterna.denoise.trust_map import trust_part
 from cisterna.report.build import build_report
 from cisterna.report.denoising import read_denoising
 from cisterna.report.denoising_section import denoising_section, ranges
 from cisterna.report.document import RunDocument
 from cisterna.report.page import Page, render_page
 from cisterna.store import ObjectStore, open_store
+from cisterna.store.parts import to_npz
 from cisterna.store.receipts import Receipt, stage_folder
 from scipy.ndimage import gaussian_filter
 

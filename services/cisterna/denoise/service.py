@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from cisterna.denoise.apply import Denoiser, IntensityRange, average, denoise_detectors, prepare
 from cisterna.denoise.trust import block_figures
-from cisterna.denoise.trust_map import to_npz, trust_part
+from cisterna.denoise.trust_map import trust_part
 from cisterna.denoise.upsampling import denoise_upsampled
 from cisterna.rpc.pyramid import from_proto
 from cisterna.rpc.server import Worker
 from cisterna.store.arrays import read_reflected, write_block
+from cisterna.store.parts import part_path, to_npz
 from cisterna.store.receipts import Written, stage_folder, write_once
 from cisterna.v1 import denoise_pb2_grpc
 from cisterna.v1.common_pb2 import DownsampleBlockRequest, TaskReply
@@ -34,7 +35,7 @@ class DenoiseService(denoise_pb2_grpc.DenoiseServiceServicer):
 
     def DenoiseBlock(self, request: DenoiseBlockRequest, context: grpc.ServicerContext) -> TaskReply:
         store = self.worker.store
-        part = f"{stage_folder(request.task.stage, request.task.stage_key)}/parts/{request.task.block_index:08d}.npz"
+        part = part_path(f"{stage_folder(request.task.stage, request.task.stage_key)}/parts", request.task.block_index)
 
         def read() -> list[NDArray[np.generic]]:
             _check(request)

@@ -18,9 +18,7 @@ a quarter of the plane.
 
 from __future__ import annotations
 
-import io
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -155,16 +153,3 @@ def _stripes(grey: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
 def trust_part(raw: Sequence[Image], denoised: Sequence[Image], picture: Image) -> dict[str, Image]:
     """All arrays of a block: `cube_scores` of its detectors and `plane_profiles` of the denoised picture."""
     return {**cube_scores(raw, denoised), **plane_profiles(picture)}
-
-
-def to_npz(arrays: Mapping[str, Image]) -> bytes:
-    """Arrays as an .npz file without time stamps: the same arrays are the same bytes."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name in sorted(arrays):
-            entry = zipfile.ZipInfo(f"{name}.npy", date_time=_EPOCH)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            data = io.BytesIO()
-            np.lib.format.write_array(data, np.ascontiguousarray(arrays[name]), version=(1, 0), allow_pickle=False)
-            archive.writestr(entry, data.getvalue())
-    return out.getvalue()

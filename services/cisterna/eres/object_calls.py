@@ -23,7 +23,6 @@ from cisterna.eres.parts import (
     numbered_to_npz,
     outline_from_npz,
     outline_to_npz,
-    part_path,
     relabel_from_npz,
     split_from_npz,
     split_to_npz,
@@ -39,6 +38,7 @@ from cisterna.eres.sums import ObjectSums
 from cisterna.rpc.server import Worker
 from cisterna.store import Written
 from cisterna.store.arrays import open_level, read_box, write_block
+from cisterna.store.parts import part_path
 from cisterna.store.receipts import write_once
 from cisterna.tables.volumes import OBJECTS
 from cisterna.v1 import common_pb2, eres_pb2

@@ -15,7 +15,7 @@ from cisterna.chunks import Box
 from cisterna.eres.distances import measure_block, measure_regions
 from cisterna.eres.er_form import ErForm
 from cisterna.eres.least_distances import Distances, Pairs, least_pairs
-from cisterna.eres.parts import from_npz, part_path, surroundings_from_npz, to_npz
+from cisterna.eres.parts import surroundings_from_npz
 from cisterna.eres.profiles import Measured
 from cisterna.eres.requests import box_of, check_halo, same_box, voxel_size_of
 from cisterna.eres.rules import Rules
@@ -24,6 +24,7 @@ from cisterna.rpc.server import Worker
 from cisterna.store import CorruptObject, Written
 from cisterna.store.arrays import open_level, read_box
 from cisterna.store.objects import json_bytes
+from cisterna.store.parts import from_npz, part_path, to_npz
 from cisterna.store.receipts import write_once
 from cisterna.tables.volumes import LINKS, OBJECTS, SITES
 from cisterna.v1 import common_pb2, eres_pb2

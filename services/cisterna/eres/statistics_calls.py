@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from cisterna.chunks import Box
 from cisterna.eres.least_distances import Distances
-from cisterna.eres.parts import from_npz, part_path, to_npz
 from cisterna.eres.requests import box_of, check_halo, same_box, voxel_size_of
 from cisterna.eres.rules import Rules
 from cisterna.eres.sensitivity import Variant
@@ -23,6 +22,7 @@ from cisterna.eres.survey import Groups, Masks, Survey, region_reach_nm, survey_
 from cisterna.store import Written
 from cisterna.store.arrays import open_level, read_box
 from cisterna.store.objects import json_bytes
+from cisterna.store.parts import from_npz, part_path, to_npz
 from cisterna.store.receipts import write_once
 from cisterna.tables.statistics import CHANCE, DENSITIES, EFFECTS, SENSITIVITY
 from cisterna.tables.volumes import OBJECTS, SITES, TUBULAR, VESICLES

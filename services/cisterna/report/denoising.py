@@ -1,7 +1,6 @@
 """What the receipts and parts of the denoise stage say about the denoised volume: read, added up and judged."""
 
 import heapq
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from scipy.stats import norm
 
 from cisterna.report.document import RunDocument
 from cisterna.store import ObjectMissing, ObjectStore
+from cisterna.store.parts import PartUnreadable, from_npz, part_path
 from cisterna.store.receipts import finished_blocks, read_receipt
 
 CUBE = 16
@@ -137,18 +137,13 @@ def read_denoising(store: ObjectStore, run: RunDocument, shape: tuple[int, ...])
         for number in sorted(finished_blocks(store, "denoise", key)):
             receipt = read_receipt(store, "denoise", key, number)
             try:
-                part = _arrays(store.get(f"{folder}/parts/{number:08d}.npz"))
-            except ObjectMissing:
+                part = from_npz(store.get(part_path(f"{folder}/parts", number)))
+            except (ObjectMissing, PartUnreadable):
                 part = {}
             if receipt is not None and "offset" in part:
                 yield {**receipt.figures, "voxels": receipt.voxels}, part
 
     return add_up(blocks(), shape)
-
-
-def _arrays(data: bytes) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
 
 
 def add_up(
