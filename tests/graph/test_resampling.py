@@ -8,7 +8,8 @@ import networkx as nx
 import numpy as np
 import pytest
 from cisterna.graph.metrics import network_metrics
-from cisterna.graph.resampling import FIGURES, intervals, kept_edges, resampled
+from cisterna.graph.resampling import intervals, kept_edges, resampled
+from cisterna.tables.networks import RESAMPLED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,9 +49,9 @@ def test_every_figure_of_a_resample_agrees_with_tracing_what_is_left(
 ):
     nodes, ends, kept = graph
     length = np.arange(1.0, len(ends) + 1)
-    found = dict(zip(FIGURES, resampled(nodes, ends, length, kept[None])[0], strict=True))
+    found = dict(zip(RESAMPLED, resampled(nodes, ends, length, kept[None])[0], strict=True))
     expected = by_networkx(nodes, ends, kept) | {"total_length_um": length[kept].sum()}
-    for name in FIGURES:
+    for name in RESAMPLED:
         assert found[name] == pytest.approx(expected[name], abs=1e-9, nan_ok=True), name
 
 
@@ -65,7 +66,7 @@ def test_certain_edges_have_no_interval_and_doubtful_ones_widen_it():
     figures = network_metrics(nodes, ends, length)
     plain = resampled(nodes, ends, length, np.ones((1, len(ends)), bool))[0]
     sure = intervals(nodes, ends, length, np.ones(len(ends)), 200, (0,))
-    for name, value in zip(FIGURES, plain, strict=True):
+    for name, value in zip(RESAMPLED, plain, strict=True):
         assert sure[name] == pytest.approx((value, value), nan_ok=True), name
     # Corners of degree 2 dissolve as they would in tracing.
     assert plain[0] == figures["nodes"] - 4

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cisterna.graph.metrics import CONNECTIVITY, network_metrics
+from cisterna.graph.metrics import network_metrics
 from cisterna.graph.parameters import FigureParameters
 from cisterna.graph.skeleton import Floats, Ints
+from cisterna.tables.networks import GRAPH_FIGURES, RESAMPLED
 
 APPARENT_PSF = 1.2
 """Below this many PSF widths the distance transform measures the microscope, not the tubule."""
 
 ENDS = {"growth_tips": "tip", "border_ends": "border", "sheet_contacts": "sheet", "sbt_contacts": "sbt"}
-WITH_SHEETS = CONNECTIVITY
+WITH_SHEETS = GRAPH_FIGURES
 """Figures taken twice: on tubules only, and with each connected sheet as one node (`…_with_sheets`)."""
 
 
@@ -68,11 +69,11 @@ def apparent_width(width_um: Floats, psf_fwhm_um: float | None) -> Floats:
 
 def _intervals(part: Part, parameters: FigureParameters, seed: tuple[int, ...]) -> dict[str, float | int]:
     # numba is loaded with the first frame, not with the service.
-    from cisterna.graph.resampling import FIGURES, intervals
+    from cisterna.graph.resampling import intervals
 
     found: dict[str, float | int] = {}
     if part.keep is None or parameters.resamples == 0:
-        bounds = dict.fromkeys(FIGURES, (math.nan, math.nan))
+        bounds = dict.fromkeys(RESAMPLED, (math.nan, math.nan))
     else:
         bounds = intervals(part.nodes, part.ends, part.length_um, part.keep, parameters.resamples, seed)
     for name, (low, high) in bounds.items():

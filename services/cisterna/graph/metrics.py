@@ -12,20 +12,6 @@ from scipy.sparse import coo_array
 
 from cisterna.graph.skeleton import Floats, Ints, groups
 
-CONNECTIVITY = (
-    "nodes",
-    "edges",
-    "density",
-    "transitivity",
-    "average_clustering",
-    "degree_assortativity",
-    "categorical_assortativity",
-    "components",
-    "largest_component_node_share",
-    "largest_component_edge_share",
-)
-"""Names of the figures of a graph without lengths, in the order of every table and interval."""
-
 
 def network_metrics(nodes: int, ends: Ints, length_um: Floats) -> dict[str, float | int]:
     """Figures of a multigraph with `nodes` nodes and edges `ends` (m, 2).

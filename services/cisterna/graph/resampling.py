@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 
 from cisterna.compiled import compiled
-from cisterna.graph.metrics import CONNECTIVITY
 from cisterna.graph.skeleton import Floats, Ints
+from cisterna.tables.networks import RESAMPLED
 
-FIGURES = (*CONNECTIVITY, "junctions", "multi_way_share", "total_length_um")
-"""Figures that have intervals, in the order of the compiled results."""
 SHARE_INSIDE = 0.95
 LEAST_RESAMPLES = 200
 
@@ -36,7 +34,7 @@ def intervals(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # no values at all: NaN is the answer
         low, high = np.nanquantile(values, share, axis=0).tolist()
-    return {name: (low[column], high[column]) for column, name in enumerate(FIGURES)}
+    return {name: (low[column], high[column]) for column, name in enumerate(RESAMPLED)}
 
 
 def kept_edges(keep: Floats, resamples: int, seed: tuple[int, ...]) -> np.ndarray:
@@ -46,8 +44,8 @@ def kept_edges(keep: Floats, resamples: int, seed: tuple[int, ...]) -> np.ndarra
 
 
 def resampled(nodes: int, ends: Ints, length_um: Floats, kept: np.ndarray) -> Floats:
-    """`FIGURES` (resamples, k) of the network with the edges of each row of `kept` alone."""
-    out = np.full((len(kept), len(FIGURES)), np.nan)
+    """`RESAMPLED` figures (resamples, k) of the network with the edges of each row of `kept` alone."""
+    out = np.full((len(kept), len(RESAMPLED)), np.nan)
     ends = np.ascontiguousarray(ends, np.int64).reshape(-1, 2)
     degree = np.bincount(ends.ravel(), minlength=nodes)
     begins = np.concatenate([[0], np.cumsum(degree)]).astype(np.int32)

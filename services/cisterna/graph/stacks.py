@@ -18,8 +18,9 @@ from cisterna.graph.network import Network
 from cisterna.graph.parameters import CLASS_INDEX, FigureParameters, TracingParameters
 from cisterna.graph.snr import LOW, NOT_APPLICABLE, OK, SNR_LIMIT, signal_to_noise
 from cisterna.graph.tracing import trace_network
+from cisterna.tables.networks import RESAMPLED
 from cisterna.tables.schema import Table
-from cisterna.tables.stacks import INTERVALS, STACK_EDGES, STACK_FRAMES, STACK_NODES
+from cisterna.tables.stacks import STACK_EDGES, STACK_FRAMES, STACK_NODES
 
 REACH_VOXELS = 1.5
 """A tip ends in a sheet within half its tubule's width and so many of the finest voxel edges of one."""
@@ -122,7 +123,7 @@ def _figures(
 def _intervals(network: Network, keep: np.ndarray | None, wanted: FigureParameters, frame: int) -> dict[str, object]:
     from cisterna.graph.resampling import intervals
 
-    bounds = dict.fromkeys(INTERVALS, (math.nan, math.nan))
+    bounds = dict.fromkeys(RESAMPLED, (math.nan, math.nan))
     if keep is not None and wanted.resamples:
         nodes = len(network.positions)
         bounds |= intervals(nodes, network.ends, network.length_um, keep, wanted.resamples, (frame,))

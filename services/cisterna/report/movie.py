@@ -28,7 +28,7 @@ from cisterna.report.palette import DEGREES, NETWORK_CLASSES
 from cisterna.report.tallies import degree_totals, finite, median_and_spread
 from cisterna.report.through_time import BAND_WORDS, HOLLOW_WORDS
 from cisterna.report.trust import trust_section, trust_warnings
-from cisterna.tables.networks import CELLS, FLOOR_FRAMES, MULTI_WAY
+from cisterna.tables.networks import CELLS, FLOOR_FRAMES, GRAPH_FIGURES, MULTI_WAY
 
 FIRST_FRAMES = 30
 FRAME_FIGURES = (
@@ -182,16 +182,7 @@ def _views(data: MovieReportData) -> list[Section]:
 def _metrics(data: MovieReportData) -> Section:
     frames = data.frames
     names = (
-        "nodes",
-        "edges",
-        "density",
-        "transitivity",
-        "average_clustering",
-        "degree_assortativity",
-        "categorical_assortativity",
-        "components",
-        "largest_component_node_share",
-        "largest_component_edge_share",
+        *GRAPH_FIGURES,
         "multi_way_share",
         "total_length_um",
         "mean_length_um",

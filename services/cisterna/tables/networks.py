@@ -16,6 +16,12 @@ CONNECTIVITY = (
 )
 """Figures of a graph without lengths, nodes and edges aside."""
 
+GRAPH_FIGURES = ("nodes", "edges", *(c.name for c in CONNECTIVITY))
+"""Names of all figures of a graph without lengths, in the order of every table and interval."""
+
+RESAMPLED = (*GRAPH_FIGURES, "junctions", "multi_way_share", "total_length_um")
+"""Figures with a 95 % interval, `…_low` and `…_high`."""
+
 _TWICE = (
     Column("nodes_with_sheets", "int64", "count", "nodes, each connected sheet being one"),
     Column("edges_with_sheets", "int64", "count", "tubules between those nodes; parts that run along a sheet left out"),
@@ -49,14 +55,7 @@ _PART = (
     *_TWICE,
     *(
         Column(f"{name}_{bound}", "float64", "-", f"{word} end of the central 95 % of {name} over resampled edges")
-        for name in (
-            "nodes",
-            "edges",
-            *(c.name for c in CONNECTIVITY),
-            "junctions",
-            "multi_way_share",
-            "total_length_um",
-        )
+        for name in RESAMPLED
         for bound, word in (("low", "lower"), ("high", "upper"))
     ),
 )

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from cisterna.tables.networks import CONNECTIVITY
+from cisterna.tables.networks import CONNECTIVITY, RESAMPLED
 from cisterna.tables.schema import Column, Table
-
-INTERVALS = ("nodes", "edges", *(c.name for c in CONNECTIVITY), "junctions", "multi_way_share", "total_length_um")
-"""Figures with a 95 % interval, `…_low` and `…_high`."""
 
 STACK_FRAMES = Table(
     "stack_frames",
@@ -45,7 +42,7 @@ STACK_FRAMES = Table(
         Column("mean_confidence", "float64", "1", "mean class confidence over ER voxels"),
         *(
             Column(f"{name}_{bound}", "float64", "-", f"{word} end of the central 95 % of {name} over resampled edges")
-            for name in INTERVALS
+            for name in RESAMPLED
             for bound, word in (("low", "lower"), ("high", "upper"))
         ),
     ),
