@@ -19,7 +19,8 @@ from cisterna.segment.service import STAGE_VERSION, SegmentService
 from cisterna.segment.unet import build
 from cisterna.store import open_store
 from cisterna.store.arrays import ImageSpec, create_image, read_box, write_block
-from cisterna.store.receipts import read_receipt
+from cisterna.store.parts import from_npz
+from cisterna.store.receipts import read_receipt, verify_receipt
 from cisterna.v1 import common_pb2, segment_pb2, segment_pb2_grpc
 
 SHAPE, BLOCK = (14, 66, 20), (64, 64, 64)
@@ -100,6 +101,27 @@ def test_blocks_make_the_probability_of_the_volume(place: SimpleNamespace) -> No
     share = (read_box(place.store, "probability.ome.zarr/0", place.grid.box(0)) >= 128).mean()
     assert receipt.figures["foreground_share"] == pytest.approx(share)
     assert place.stub.SegmentBlock(request(place, 0)).outcome == common_pb2.OUTCOME_CACHED
+
+
+def test_what_went_in_and_came_out_is_counted_beside_the_receipts(place: SimpleNamespace) -> None:
+    for block in range(place.grid.blocks):
+        place.stub.SegmentBlock(request(place, block, "counted"))
+    receipt = read_receipt(place.store, "segment-er", "counted", 1)
+    assert receipt is not None
+    path = "stages/segment-er/counted/parts/00000001.npz"
+    assert [o.path for o in receipt.objects][1:] == [path]
+    assert verify_receipt(place.store, receipt) == []
+    parts = [from_npz(place.store.get(path.replace("1.npz", f"{n}.npz"))) for n in range(place.grid.blocks)]
+    probability = read_box(place.store, "probability.ome.zarr/0", Box.whole(SHAPE))
+    share = np.clip((place.volume - LOW) / (HIGH - LOW), 0, 1)
+    for name, expected in (
+        ("input_histogram", np.histogram(share, bins=32, range=(0, 1))[0]),
+        ("probability_histogram", np.histogram(probability, bins=32, range=(0, 256))[0]),
+    ):
+        assert np.array_equal(np.sum([p[name] for p in parts], axis=0), expected)
+    assert parts[1]["offset"].tolist() == [0, 64, 0]
+    assert [p["voxels"].sum() for p in parts] == [place.grid.box(n).size for n in range(2)]
+    assert sum(p["positives"].sum() for p in parts) == (probability >= 128).sum()
 
 
 def test_mistakes_have_a_reason(place: SimpleNamespace) -> None:

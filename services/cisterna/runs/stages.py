@@ -11,7 +11,7 @@ from cisterna.store.receipts import stage_folder
 
 VERSIONS: Mapping[str, int] = {
     "denoise": 2,
-    "segment": 2,
+    "segment": 3,
     "ernet": 1,
     "eres-label": 2,
     "eres-merge": 2,
