@@ -164,8 +164,15 @@ def _segment(b: Builder, recipe: FibsemRecipe, class_name: str, denoised: Stage 
         low, high = 0.0, 255.0  # of the equalised voxels
         tables = None if b.acquisition.equalised else _tables(b, model_name)
     intensity = {"low": low, "high": high, "invert": source.invert}
-    document = {"model": model_name, "class": class_name, "input": recipe.segment.input, "intensity": intensity}
-    params: dict[str, Any] = {"intensity": intensity}
+    precision = recipe.segment.precision
+    document = {
+        "model": model_name,
+        "class": class_name,
+        "input": recipe.segment.input,
+        "intensity": intensity,
+        "precision": precision,
+    }
+    params: dict[str, Any] = {"intensity": intensity, "precision": precision}
     inputs = {"input": identity}
     if any(b.acquisition.offset):
         document["anchor"] = params["anchor"] = list(b.acquisition.offset)
@@ -184,6 +191,7 @@ def _segment(b: Builder, recipe: FibsemRecipe, class_name: str, denoised: Stage 
             equalisation=common_pb2.ArrayRef(path=tables.path, identity=tables.sha256) if tables else None,
             anchor=b.acquisition.offset if any(b.acquisition.offset) else None,
             equalised=b.acquisition.equalised,
+            precision=precision,
         )
 
     needs = (Needs("denoise", b.around(reach)),) if use_denoised else ()

@@ -16,7 +16,7 @@ CLASSES = ("er", "copi", "ccv", "tubular_eres", "golgi")
 """Classes that a FIB-SEM run knows. ``copi`` is the vesicle class of the exit-site rules; ``golgi`` has no model."""
 
 PRECISIONS = ("float32", "bfloat16", "float16")
-"""`denoise.precision`."""
+"""`denoise.precision` and `segment.precision`."""
 
 UPSAMPLE = ("none", "isotropic")
 """`denoise.upsample`."""
@@ -64,6 +64,8 @@ class SegmentRecipe:
             "tubular_eres": "demo-asem-tubular-eres",
         }
     )
+    precision: str = "float32"
+    """Arithmetic of the networks: float32, bfloat16 or float16 (docs/segment.md says what each changes)."""
 
 
 @dataclass(frozen=True)
@@ -170,9 +172,9 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> None:
         return
     if recipe.segment.input not in ("raw", "denoised"):
         raise RecipeError(f"{source}: segment.input is {recipe.segment.input!r}; write raw or denoised")
-    if recipe.denoise.precision not in PRECISIONS:
-        wrong = recipe.denoise.precision
-        raise RecipeError(f"{source}: denoise.precision is {wrong!r}; {_nearest(wrong, PRECISIONS)}")
+    for where, wrong in (("denoise", recipe.denoise.precision), ("segment", recipe.segment.precision)):
+        if wrong not in PRECISIONS:
+            raise RecipeError(f"{source}: {where}.precision is {wrong!r}; {_nearest(wrong, PRECISIONS)}")
     if recipe.denoise.upsample not in UPSAMPLE:
         wrong = recipe.denoise.upsample
         raise RecipeError(f"{source}: denoise.upsample is {wrong!r}; {_nearest(wrong, UPSAMPLE)}")

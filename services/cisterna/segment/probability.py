@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ BYTES_PER_MAP_VOXEL = 10.0
 
 FOLD_FROM = 16
 """Feature maps from which folding pays: 19 % less work at 32, 20 % more at 8 (CPU, docs/segment.md)."""
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 MEMORY_BYTES = 4 * 2**30
 """Default budget of one forward pass."""
@@ -84,7 +87,14 @@ class IntensityRule:
 
 
 def foreground(logits: torch.Tensor) -> torch.Tensor:
-    """Logits (N, C, …) → uint8 probability (N, 1, …) of the last channel, softmax over C, rounded."""
+    """Logits (N, C, …) → uint8 probability (N, 1, …) of the last channel, softmax over C, rounded.
+
+    Raises ValueError where a logit is not finite: float16 ends at 65,504, and activations can grow beyond it.
+    """
+    if not torch.isfinite(logits).all():
+        raise ValueError(
+            "the network's logits are not finite: write segment.precision bfloat16 or float32, which have a wider range"
+        )
     share = torch.softmax(logits.float(), dim=1)[:, -1:]
     return (share * 255).round_().to(torch.uint8)
 
@@ -133,7 +143,7 @@ def block_probability(
     """
     if tile is None:
         tile = choose_tile(box.shape, GEOMETRY, memory_bytes, bytes_per_voxel(network))
-    run = torch_network(network, device=device, before=rule.apply, after=foreground)
+    run = torch_network(network, device=device, before=shown(rule, network), after=foreground)
     probability: NDArray[np.uint8] = infer(block, box, run, GEOMETRY, origin=origin, tile=tile)[0]
     return probability
 
@@ -152,17 +162,38 @@ def volume_probability(
         raise ValueError(f"expected a volume (z, y, x) with voxels in it, got shape {volume.shape}")
     box = Box.whole(volume.shape)
     low, high = required_halo(box, GEOMETRY)
-    run = torch_network(network, device=device, before=rule.apply, after=after)
+    run = torch_network(network, device=device, before=shown(rule, network), after=after)
     tile = choose_tile(box.shape, GEOMETRY, memory_bytes, bytes_per_voxel(network))
     return infer(reflect_pad(volume, low, high), box, run, GEOMETRY, origin=[-n for n in low], tile=tile)
 
 
-def prepare(network: nn.Module, device: str | torch.device = "cpu") -> nn.Module:
+def shown(rule: IntensityRule, network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The rule, and then the type of the network's weights."""
+    dtype = next((w.dtype for w in network.parameters()), torch.float32)
+    return lambda x: rule.apply(x).to(dtype)
+
+
+def prepare(network: nn.Module, device: str | torch.device = "cpu", *, precision: str = "float32") -> nn.Module:
     """The network as it runs fastest on a device: eval mode, channels last, wide ones folded (`FoldedAsem`).
 
-    ``network`` itself is moved too. The logits are its own but for rounding.
+    ``network`` itself is moved too in float32, and the logits are its own but for rounding. ``bfloat16`` and
+    ``float16`` are copies with weights of that type, whose last layer stays float32: logits there would step by
+    1/32 between 4 and 8 in bfloat16.
+
+    Raises:
+        ValueError: unknown precision.
     """
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
+    narrow = precision != "float32"
+    if narrow:
+        network = copy.deepcopy(network)
     if isinstance(network, AsemUNet) and network.num_fmaps >= FOLD_FROM:
         network = FoldedAsem(network)
-    fast: nn.Module = network.eval().requires_grad_(False).to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    return fast
+    network = network.eval().requires_grad_(False).to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    if narrow:
+        network = network.to(PRECISIONS[precision])
+        last = (network.network if isinstance(network, FoldedAsem) else network).final_conv_pass
+        assert isinstance(last, nn.Module)
+        last.float().register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+    return network

@@ -18,12 +18,9 @@ from cisterna.models import Model, ModelError
 from cisterna.models.digest import sha256
 from cisterna.rpc.server import Worker, serve
 from cisterna.segment.probability import IntensityRule, block_probability, memory_budget, prepare
-from cisterna.segment.signature import POSITIVE, block_signature
 from cisterna.segment.unet import GEOMETRY
 from cisterna.store import CorruptObject
 from cisterna.store.arrays import read_reflected, write_block
-from cisterna.store.parts import part_path, to_npz
-from cisterna.store.receipts import stage_folder, write_once
 from cisterna.tiles import required_halo
 from cisterna.v1 import segment_pb2_grpc
 from cisterna.v1.common_pb2 import ArrayRef, DownsampleBlockRequest, TaskReply
@@ -41,13 +38,12 @@ class SegmentService(segment_pb2_grpc.SegmentServiceServicer):
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
-        self._networks: dict[str, nn.Module] = {}
+        self._networks: dict[tuple[str, str], nn.Module] = {}
         self._equalisations: OrderedDict[str, Equalisation] = OrderedDict()
         self._lock = threading.Lock()
 
     def SegmentBlock(self, request: SegmentBlockRequest, context: grpc.ServicerContext) -> TaskReply:
         box = Box(tuple(request.input.box.offset), tuple(request.input.box.shape))
-        part = part_path(f"{stage_folder(request.task.stage, request.task.stage_key)}/parts", request.task.block_index)
 
         def read() -> tuple[Model, IntensityRule, Box, Box, NDArray[Any]]:
             if box.ndim != 3 or box.empty:
@@ -73,27 +69,17 @@ class SegmentService(segment_pb2_grpc.SegmentServiceServicer):
             block = read_reflected(self.worker.store, request.input.array.path, box, low, high, equalise)
             return model, rule, place, place.grow(low, high), block
 
-        def compute(
-            data: tuple[Model, IntensityRule, Box, Box, NDArray[Any]],
-        ) -> tuple[NDArray[np.uint8], Model, IntensityRule, NDArray[Any]]:
+        def compute(data: tuple[Model, IntensityRule, Box, Box, NDArray[Any]]) -> NDArray[np.uint8]:
             model, rule, place, held, block = data
-            network = self._network(model)
+            network = self._network(model, request.precision or "float32")
             device = self.worker.device
-            probability = block_probability(
+            return block_probability(
                 block, held.offset, place, network, rule, device=device, memory_bytes=memory_budget(device)
             )
-            return probability, model, rule, block[place.relative_to(held.offset).slices]
 
-        def write(
-            made: tuple[NDArray[np.uint8], Model, IntensityRule, NDArray[Any]],
-        ) -> tuple[list[Any], dict[str, float]]:
-            probability, model, rule, grey = made
-            threshold = int((model.spec.get("metrics") or {}).get("threshold", POSITIVE))
-            counts = block_signature(grey, probability, rule.low, rule.high, invert=rule.invert, threshold=threshold)
-            image = write_block(self.worker.store, request.output.path, box, probability)
-            signature = to_npz({"offset": np.array(box.offset), **counts})
-            figures = {"foreground_share": float((probability >= 128).mean())}
-            return [image, write_once(self.worker.store, part, signature)], figures
+        def write(probability: NDArray[np.uint8]) -> tuple[list[Any], dict[str, float]]:
+            written = write_block(self.worker.store, request.output.path, box, probability)
+            return [written], {"foreground_share": float((probability >= 128).mean())}
 
         return self.worker.tasks.run(
             context,
@@ -123,15 +109,15 @@ class SegmentService(segment_pb2_grpc.SegmentServiceServicer):
                 self._equalisations.popitem(last=False)
             return tables
 
-    def _network(self, model: Model) -> nn.Module:
+    def _network(self, model: Model, precision: str) -> nn.Module:
         """The model on the device; called on the device thread, which is the one that computes."""
         with self._lock:
-            network = self._networks.get(model.digest)
+            network = self._networks.get((model.digest, precision))
             if network is None:
                 if self.worker.device == "cpu":
                     torch.set_num_threads(max(1, self.worker.threads))
-                network = prepare(model.module(), self.worker.device)
-                self._networks[model.digest] = network
+                network = prepare(model.module(), self.worker.device, precision=precision)
+                self._networks[model.digest, precision] = network
             return network
 
 

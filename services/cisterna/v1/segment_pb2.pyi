@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SegmentBlockRequest(_message.Message):
-    __slots__ = ("task", "input", "output", "model", "intensity", "equalisation", "anchor", "equalised")
+    __slots__ = ("task", "input", "output", "model", "intensity", "equalisation", "anchor", "equalised", "precision")
     TASK_FIELD_NUMBER: _ClassVar[int]
     INPUT_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,7 @@ class SegmentBlockRequest(_message.Message):
     EQUALISATION_FIELD_NUMBER: _ClassVar[int]
     ANCHOR_FIELD_NUMBER: _ClassVar[int]
     EQUALISED_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
     task: _common_pb2.TaskRef
     input: _common_pb2.ChunkRef
     output: _common_pb2.ArrayRef
@@ -25,4 +26,5 @@ class SegmentBlockRequest(_message.Message):
     equalisation: _common_pb2.ArrayRef
     anchor: _containers.RepeatedScalarFieldContainer[int]
     equalised: bool
-    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., input: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., output: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., intensity: _Optional[_Union[_common_pb2.IntensityRange, _Mapping]] = ..., equalisation: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., anchor: _Optional[_Iterable[int]] = ..., equalised: _Optional[bool] = ...) -> None: ...
+    precision: str
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., input: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., output: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., intensity: _Optional[_Union[_common_pb2.IntensityRange, _Mapping]] = ..., equalisation: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., anchor: _Optional[_Iterable[int]] = ..., equalised: _Optional[bool] = ..., precision: _Optional[str] = ...) -> None: ...
