@@ -18,9 +18,12 @@ from cisterna.models import Model, ModelError
 from cisterna.models.digest import sha256
 from cisterna.rpc.server import Worker, serve
 from cisterna.segment.probability import IntensityRule, block_probability, memory_budget, prepare
+from cisterna.segment.signature import POSITIVE, block_signature
 from cisterna.segment.unet import GEOMETRY
 from cisterna.store import CorruptObject
 from cisterna.store.arrays import read_reflected, write_block
+from cisterna.store.parts import part_path, to_npz
+from cisterna.store.receipts import stage_folder, write_once
 from cisterna.tiles import required_halo
 from cisterna.v1 import segment_pb2_grpc
 from cisterna.v1.common_pb2 import ArrayRef, DownsampleBlockRequest, TaskReply
@@ -44,6 +47,7 @@ class SegmentService(segment_pb2_grpc.SegmentServiceServicer):
 
     def SegmentBlock(self, request: SegmentBlockRequest, context: grpc.ServicerContext) -> TaskReply:
         box = Box(tuple(request.input.box.offset), tuple(request.input.box.shape))
+        part = part_path(f"{stage_folder(request.task.stage, request.task.stage_key)}/parts", request.task.block_index)
 
         def read() -> tuple[Model, IntensityRule, Box, Box, NDArray[Any]]:
             if box.ndim != 3 or box.empty:
@@ -69,17 +73,27 @@ class SegmentService(segment_pb2_grpc.SegmentServiceServicer):
             block = read_reflected(self.worker.store, request.input.array.path, box, low, high, equalise)
             return model, rule, place, place.grow(low, high), block
 
-        def compute(data: tuple[Model, IntensityRule, Box, Box, NDArray[Any]]) -> NDArray[np.uint8]:
+        def compute(
+            data: tuple[Model, IntensityRule, Box, Box, NDArray[Any]],
+        ) -> tuple[NDArray[np.uint8], Model, IntensityRule, NDArray[Any]]:
             model, rule, place, held, block = data
             network = self._network(model, request.precision or "float32")
             device = self.worker.device
-            return block_probability(
+            probability = block_probability(
                 block, held.offset, place, network, rule, device=device, memory_bytes=memory_budget(device)
             )
+            return probability, model, rule, block[place.relative_to(held.offset).slices]
 
-        def write(probability: NDArray[np.uint8]) -> tuple[list[Any], dict[str, float]]:
-            written = write_block(self.worker.store, request.output.path, box, probability)
-            return [written], {"foreground_share": float((probability >= 128).mean())}
+        def write(
+            made: tuple[NDArray[np.uint8], Model, IntensityRule, NDArray[Any]],
+        ) -> tuple[list[Any], dict[str, float]]:
+            probability, model, rule, grey = made
+            threshold = int((model.spec.get("metrics") or {}).get("threshold", POSITIVE))
+            counts = block_signature(grey, probability, rule.low, rule.high, invert=rule.invert, threshold=threshold)
+            image = write_block(self.worker.store, request.output.path, box, probability)
+            signature = to_npz({"offset": np.array(box.offset), **counts})
+            figures = {"foreground_share": float((probability >= 128).mean())}
+            return [image, write_once(self.worker.store, part, signature)], figures
 
         return self.worker.tasks.run(
             context,
