@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from cisterna.segment.probability import IntensityRule
 from cisterna.segment.signature import BINS, CUBE, block_signature, grey_levels
+from scipy.ndimage import gaussian_filter
 
 CUBES = ("voxels", "level_sum", "square_sum", "pairs", "difference_sum", "positives")
 
@@ -68,6 +69,13 @@ def test_noise_of_any_strength_is_no_structure_and_a_membrane_is() -> None:
     assert max(found[0].max(), found[3].max()) < 8
 
 
+def test_noise_that_neighbours_share_is_no_structure_either() -> None:
+    grey = gaussian_filter(np.random.default_rng(3).normal(0, 1, (32, 48, 64)), 0.7)
+    found, noise = structure(block_signature(128 + 20 * grey / grey.std(), np.zeros(grey.shape, np.uint8), 0, 256))
+    assert found.max() < 8
+    assert noise.mean() == pytest.approx(20, rel=0.05)
+
+
 def test_nan_constant_and_thin_blocks() -> None:
     grey = np.full((5, 20, 1), np.nan, np.float32)
     part = block_signature(grey, np.full(grey.shape, 255, np.uint8), 0, 1)
@@ -82,7 +90,8 @@ def test_nan_constant_and_thin_blocks() -> None:
     assert part["voxels"].sum() == 99
     assert part["level_sum"].sum() == 99 * 128
     assert part["difference_sum"].sum() == 0
-    assert part["pairs"].sum() == 2 * 20 + 5 * 10 - 2  # along z and y; none along x, and two lost to the NaN
+    # 5 planes have the pairs 0-3 and 1-4, 20 rows seven and one (16-19); none along x; one lost to the NaN along y
+    assert part["pairs"].ravel().tolist() == [2 * 16 + 5 * 7 - 1, 2 * 4 + 5 * 1]
     part = block_signature(np.full((1, 1, 1), 7, np.uint8), np.zeros((1, 1, 1), np.uint8), 0, 255)
     assert part["pairs"].sum() == 0
     assert part["voxels"].tolist() == [[[1]]]
@@ -92,7 +101,7 @@ def test_the_largest_sums_fit() -> None:
     grey = np.zeros((16, 16, 16), np.uint8)
     grey[::2] = 255
     part = block_signature(grey, grey, 0, 255)
-    assert part["difference_sum"].item() == 2048 * 255**2
+    assert part["difference_sum"].item() == 7 * 256 * 255**2
     assert part["square_sum"].item() == 2048 * 255**2
     part = block_signature(np.full((16, 16, 16), 255, np.uint8), grey, 0, 255)
     assert part["square_sum"].item() == 4096 * 255**2
