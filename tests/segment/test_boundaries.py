@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import tifffile
 from cisterna.segment.boundaries import boundaries
-from cisterna.segment.train import add_arguments, listed_volumes
-from cisterna.segment.training_volumes import draw_patch, file_volume
+from cisterna.segment.train import add_arguments
+from cisterna.segment.training_volumes import draw_patch
+from cisterna.segment.volume_files import file_volume
+from cisterna.segment.volume_lists import read_training_volumes
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -76,8 +78,9 @@ def test_a_box_of_a_volume_never_sees_the_rest(tmp_path):
     tifffile.imwrite(tmp_path / "bodies.tif", bodies)
     entry = {"image": "raw.tif", "bodies": {"membrane": "bodies.tif"}, "box": [[0, 0, 0], [4, 9, 12]]}
     (tmp_path / "data.json").write_text(json.dumps([entry]))
-    (volume,), held_out = listed_volumes(tmp_path / "data.json", ("membrane",))
-    assert not held_out
+    found = read_training_volumes([tmp_path / "data.json"], classes=["membrane"], voxel_size_nm=(5, 5, 5))
+    (volume,) = found.train
+    assert not found.held_out
     assert volume.image.shape == (4, 9, 12)
     assert not volume.labels["membrane"][3, :, 8].any()
     # the same grey values as in the whole volume

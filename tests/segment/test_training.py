@@ -14,7 +14,8 @@ from cisterna.segment.probability import IntensityRule, prepare, volume_probabil
 from cisterna.segment.shared_trunk import SharedAsem
 from cisterna.segment.train import add_arguments, run
 from cisterna.segment.training_loop import TrainingSettings, resume, train_asem
-from cisterna.segment.training_volumes import LabelledVolume, draw_patch, file_volume, normalise
+from cisterna.segment.training_volumes import LabelledVolume, draw_patch, normalise
+from cisterna.segment.volume_files import file_volume
 from torch.nn import functional
 
 SMALL = TrainingSettings(("er",), num_fmaps=1, convolutions="padded", patch=24, iterations=4, learning_rate=1e-3)

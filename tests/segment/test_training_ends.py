@@ -14,8 +14,9 @@ from cisterna.segment.accuracy import voxel_agreement
 from cisterna.segment.export import export
 from cisterna.segment.train import add_arguments, run, starting_network
 from cisterna.segment.training_loop import TrainingSettings, start, train_asem, validate
-from cisterna.segment.training_volumes import LabelledVolume, read_volume
+from cisterna.segment.training_volumes import LabelledVolume
 from cisterna.segment.unet import build
+from cisterna.segment.volume_files import read_volume
 
 SMALL = TrainingSettings(("er",), num_fmaps=1, convolutions="padded", patch=24, iterations=6, learning_rate=1e-3)
 

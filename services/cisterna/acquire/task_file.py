@@ -28,7 +28,9 @@ KNOWN = ("file", "offset", "shape", "voxel_size", "raw", "labels", "mask", "metr
 class Task:
     """One entry: the array, the box of it (None: all), nm per voxel, and whether it was equalised before.
 
-    ``labels`` maps label arrays to class numbers; ``masks`` are arrays that say where labels hold.
+    ``labels`` maps label arrays to class numbers; ``masks`` are arrays that say where labels hold, the one of the
+    loss first where there is one (``mask``), then those of the metrics. They lie in ``container``; ``box_of`` places
+    the task's box in any of them.
     """
 
     name: str
@@ -38,6 +40,21 @@ class Task:
     equalised: bool
     labels: Mapping[str, int]
     masks: tuple[str, ...]
+    container: Path
+    mask: str | None
+    entry: Mapping[str, Any]
+
+    @property
+    def metric_masks(self) -> tuple[str, ...]:
+        """Arrays that say where results are judged."""
+        return self.masks if self.mask is None else self.masks[1:]
+
+    def box_of(self, array: str) -> tuple[Path, Box | None]:
+        """An array of the container, and the task's box in its voxels (None: all). Raises UnusableInput."""
+        path = self.container / array.strip("/")
+        if not path.is_dir():
+            raise UnusableInput(f"task {self.name} names {path}, which does not exist: correct the task file")
+        return path, _region(self.entry, path, self.voxel_size_nm, f"task {self.name}")
 
 
 def read_task(path: str | Path, folder: str | Path | None = None, name: str | None = None) -> Task:
@@ -68,6 +85,7 @@ def read_task(path: str | Path, folder: str | Path | None = None, name: str | No
     return Task(
         chosen, array, _region(entry, array, size, where), size, "equalized" in array.name or "equalised" in array.name,
         {str(k): int(v) for k, v in labels.items()}, (*masks, *entry.get("metric_masks", ())),
+        container, entry.get("mask"), entry,
     )  # fmt: skip
 
 

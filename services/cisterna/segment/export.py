@@ -16,12 +16,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cisterna.segment.accuracy import best_threshold, object_agreement, voxel_agreement
+from cisterna.segment.card import hardware, slices_picture, sweep_rows, write_card
+from cisterna.segment.judgement import threshold_curve
+from cisterna.segment.living_channels import watched
 from cisterna.segment.probability import IntensityRule, volume_probability
 from cisterna.segment.shared_trunk import SharedAsem
 from cisterna.segment.training_loop import TrainingSettings, TrainingState
 from cisterna.segment.training_volumes import LabelledVolume
 from cisterna.segment.unet import CONTEXT, STRIDE, AsemUNet, flop_per_voxel
 
+RANGE = {"rule": "range", "to": [-1.0, 1.0], "percentiles": [0.1, 99.9]}
+MIDDLE = 128
+"""Voxels per axis of a training volume on which channels are counted where nothing is held out."""
 SMALLEST_OBJECT = 8
 """Predicted or true objects of fewer voxels do not count."""
 
@@ -37,11 +43,14 @@ def export(
     demo: bool,
     licence: str,
     device: str | torch.device = "cpu",
+    trained_volumes: Sequence[LabelledVolume] = (),
+    equalised: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """Write a model folder and its training curves for each class of ``folders``; return their metrics.
+    """Write a model folder with its card and training curves for each class of ``folders``; return their metrics.
 
     The threshold that is best on the held-out volumes is folded into the last bias, so that 128 of 255 is the one to
-    use. Metrics are those of the float16 weights in the folder; without held-out volumes there are none.
+    use. Metrics are those of the float16 weights in the folder, within masks and metric masks; without held-out volumes
+    there are none but the living channels, which are then counted on a part of a training volume.
 
     Args:
         settings, state: of the training.
@@ -52,6 +61,8 @@ def export(
         demo: marks a demonstration model; reports say so.
         licence: of the weights.
         device: where to judge.
+        trained_volumes: those that were trained on.
+        equalised: images were CLAHE-equalised, so the model wants such volumes.
     """
     from cisterna.models import write_model_folder
 
@@ -59,17 +70,30 @@ def export(
     with torch.no_grad():
         for value in shared.state_dict().values():
             value.copy_(value.half().float())
-    # what is not known is background of truth and prediction, so that it does not count
-    odds = [np.where(volume.known, log_odds(shared, volume, device), -60.0) for volume in held_out]
+    with watched(shared) as living:
+        odds = [log_odds(shared, volume, device) for volume in held_out]
+        if not held_out and trained_volumes:
+            log_odds(shared, _middle(trained_volumes[0]), device)
+    shared = shared.cpu()
     found = {}
     for name, folder in folders.items():
         network = shared.single(name)
-        metrics: dict[str, Any] = {}
+        metrics: dict[str, Any] = {"living_channels": living.shares()}
+        probabilities: list[NDArray[np.uint8]] = []
         if held_out:
             index = shared.classes.index(name)
-            truth = _beside([_numbered(np.where(v.known, v.labels[name], 0)) for v in held_out])
-            shift = _fold_threshold(network, best_threshold(_beside([_uint8(o[index]) for o in odds]), truth))
-            metrics = judge(_beside([_uint8(o[index] - shift) for o in odds]), truth, held_out)
+            judged = [v.judged(name) for v in held_out]
+            # what is not judged is background of truth and prediction, so that it does not count
+            truth = _beside([_numbered(np.where(j, v.truth(name), 0)) for v, j in zip(held_out, judged, strict=True)])
+            within = _within([_uint8(o[index]) for o in odds], judged)
+            shift = _fold_threshold(network, best_threshold(within, truth))
+            probabilities = [_uint8(o[index] - shift) for o in odds]
+            curve = threshold_curve(
+                np.concatenate([p[j] for p, j in zip(probabilities, judged, strict=True)]),
+                np.concatenate([v.truth(name)[j] for v, j in zip(held_out, judged, strict=True)]),
+            )
+            metrics |= judge(_within(probabilities, judged), truth, held_out)
+            metrics |= {"threshold_sweep": sweep_rows(curve), "probability_histogram": _histogram(probabilities)}
         spec = {
             "name": folder.name,
             "family": "asem",
@@ -80,7 +104,7 @@ def export(
             "stride": STRIDE,
             "voxel_size_nm": list(voxel_size_nm),
             "polarity": "dark_membranes",
-            "intensity": {"rule": "range", "to": [-1.0, 1.0], "percentiles": [0.1, 99.9]},
+            "intensity": {"rule": "clahe", "to": [-1.0, 1.0]} if equalised else RANGE,
             "flop_per_voxel": round(flop_per_voxel(settings.num_fmaps)),
             "demo": demo,
             "licence": licence,
@@ -89,13 +113,21 @@ def export(
                 "settings": asdict(settings) | {"classes": list(settings.classes)},
                 "iterations": state.iteration,
                 "minutes": round(state.seconds / 60, 1),
+                "hardware": hardware(device),
             },
             "metrics": metrics,
         }
         write_model_folder(folder, spec, {key: value.numpy() for key, value in network.state_dict().items()})
         write_curves(folder, state)
+        write_card(folder, spec, slices_picture(held_out, probabilities, name))
         found[name] = metrics
     return found
+
+
+def _middle(volume: LabelledVolume) -> LabelledVolume:
+    """Up to `MIDDLE` voxels along each axis."""
+    part = tuple(slice(max(0, n - MIDDLE) // 2, max(0, n - MIDDLE) // 2 + MIDDLE) for n in volume.image.shape)
+    return LabelledVolume(volume.name, volume.image[part], {})
 
 
 def log_odds(network: SharedAsem, volume: LabelledVolume, device: str | torch.device = "cpu") -> NDArray[np.float32]:
@@ -109,19 +141,30 @@ def log_odds(network: SharedAsem, volume: LabelledVolume, device: str | torch.de
 
 
 def judge(probability: NDArray[np.uint8], truth: NDArray[Any], volumes: Sequence[LabelledVolume]) -> dict[str, Any]:
-    """Agreement with the truth at 128 of 255, and histograms of what went in and came out."""
+    """Agreement with the truth at 128 of 255, and a histogram of what went in."""
     voxels = voxel_agreement(probability >= 128, truth)
     objects = object_agreement(probability >= 128, truth, min_voxels=SMALLEST_OBJECT)
     seen = np.histogram(np.concatenate([v.image.ravel() for v in volumes]), bins=32, range=(-1, 1))[0]
-    given = np.histogram(probability, bins=32, range=(0, 256))[0]
     return {
         "on": [v.name for v in volumes],
         "threshold": 128,
         "voxels": _rounded(asdict(voxels)),
         "objects": _rounded(asdict(objects)),
         "input_histogram": (seen / seen.sum()).round(5).tolist(),
-        "probability_histogram": (given / given.sum()).round(5).tolist(),
     }
+
+
+def _histogram(probabilities: Sequence[NDArray[np.uint8]]) -> list[float]:
+    """Of all voxels, judged or not: what the model says of such volumes."""
+    given = sum(np.histogram(p, bins=32, range=(0, 256))[0] for p in probabilities)
+    shares: list[float] = (given / np.sum(given)).round(5).tolist()
+    return shares
+
+
+def _within(probabilities: Sequence[NDArray[np.uint8]], judged: Sequence[NDArray[np.bool_]]) -> NDArray[np.uint8]:
+    """Volumes beside one another, 0 where they are not judged."""
+    inside: NDArray[np.uint8] = _beside([np.where(j, p, 0) for p, j in zip(probabilities, judged, strict=True)])
+    return inside
 
 
 def _fold_threshold(network: AsemUNet, threshold: int) -> float:

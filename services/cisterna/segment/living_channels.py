@@ -76,8 +76,9 @@ def reach_without(level: str) -> int:
     depth = int(level.rpartition(".")[2]) - 1
     if depth < 0:
         return 0
-    both_ways = sum(4 * POOLING**n for n in range(depth + 1))
-    return both_ways + 1 + POOLING**depth - 1  # two convolutions each way and level, the last one, the pooling's phase
+    both_ways: int = sum(4 * POOLING**n for n in range(depth + 1))
+    phase: int = POOLING**depth - 1
+    return both_ways + 1 + phase  # two convolutions each way and level, the last one, and what pooling puts together
 
 
 def warning(shares: Mapping[str, float]) -> str:

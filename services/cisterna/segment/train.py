@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from cisterna.segment.training_loop import TrainingSettings
     from cisterna.segment.training_volumes import LabelledVolume
     from cisterna.segment.unet import AsemUNet
+    from cisterna.segment.volume_lists import TrainingVolumes
 
 DEMO_CLASSES = ("er", "copi", "ccv", "tubular_eres")
 DEMO_ALSO = ("golgi", "mitochondria")
@@ -31,6 +33,8 @@ SETTINGS = (
     "intensity",
     "noise",
     "blur_voxels",
+    "elastic_jitter_voxels",
+    "rotation",
     "precision",
     "seed",
 )
@@ -51,6 +55,8 @@ def demo_settings(classes: tuple[str, ...] = DEMO_CLASSES + DEMO_ALSO) -> Traini
         warm_up=60,
         weight_decay=0.0,
         balance=0.5,
+        elastic_jitter_voxels=0.0,
+        rotation=False,
         precision="bfloat16",
         seed=1,
     )
@@ -61,8 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="model folders go here")
     parser.add_argument("--name", default="asem", help="model folders are called NAME-CLASS (default: asem)")
     parser.add_argument(
-        "--classes", nargs="+", default=list(DEMO_CLASSES), metavar="CLASS",
-        help="classes to learn at once, sharing one network up to its last convolution",
+        "--classes", nargs="+", metavar="CLASS",
+        help="classes to learn at once, sharing one network up to its last convolution (default: those that task files "
+        f"label; otherwise {' '.join(DEMO_CLASSES)})",
     )  # fmt: skip
     parser.add_argument(
         "--also", nargs="*", metavar="CLASS",
@@ -71,11 +78,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     source = parser.add_argument_group("what to learn from")
     source.add_argument(
-        "--data", type=Path, metavar="JSON",
-        help='list of {"image": FILE, "labels": {CLASS: FILE}, "mask": FILE, "invert": bool, "held_out": bool}; '
-        "TIFF or .npy, paths relative to the list",
+        "--data", type=Path, nargs="+", metavar="JSON",
+        help='list of {"image": FILE, "labels": {CLASS: FILE}, "mask": FILE, "masks": {CLASS: FILE}, "metric_mask": '
+        'FILE, "box": …, "invert": bool, "held_out": bool}, files relative to the list; or a task file of the ASEM '
+        "reference program",
     )  # fmt: skip
-    source.add_argument("--voxel-size-nm", type=float, nargs=3, metavar=("Z", "Y", "X"), help="of --data")
+    source.add_argument(
+        "--validation", type=Path, nargs="+", default=[], metavar="JSON", help="the same; never trained on"
+    )
+    source.add_argument(
+        "--data-folder", type=Path, metavar="FOLDER", help="where the containers of task files lie (beside them)"
+    )
+    source.add_argument(
+        "--voxel-size-nm", type=float, nargs=3, metavar=("Z", "Y", "X"), help="of --data; task files say it"
+    )
     source.add_argument("--phantoms", type=int, default=24, metavar="N", help="without --data: phantom cells (24)")
     source.add_argument("--phantom-seed", type=int, default=100, metavar="SEED", help="of the first phantom (100)")
     how = parser.add_argument_group("how to learn (defaults: as the published networks were)")
@@ -94,6 +110,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--intensity", type=float, help="contrast and brightness change by up to this (0.15)")
     how.add_argument("--noise", type=float, help="white noise of up to this, of a range of 2 (0)")
     how.add_argument("--blur-voxels", type=float, help="Gaussian blur of up to this (0)")
+    how.add_argument(
+        "--elastic-jitter-voxels", type=float, help="elastic deformation: control points move by this (σ), 0: none (2)"
+    )
+    how.add_argument(
+        "--rotation", action=argparse.BooleanOptionalAction, help="turn patches about z, up to a quarter turn (yes)"
+    )
     how.add_argument("--precision", choices=("float32", "bfloat16"), help="of the arithmetic (float32)")
     how.add_argument("--seed", type=int, help="(0)")
     run_ = parser.add_argument_group("this run")
@@ -117,10 +139,26 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from cisterna.segment.export import export
+    from cisterna.segment.living_channels import warning
     from cisterna.segment.training_loop import TrainingSettings, console, train_asem
 
+    given: TrainingVolumes | None = None
+    if args.data is not None:
+        from cisterna.segment.volume_lists import read_training_volumes
+
+        given = read_training_volumes(
+            args.data,
+            args.validation,
+            classes=None if args.classes is None else [*args.classes, *(args.also or [])],
+            default_classes=[*DEMO_CLASSES, *(args.also or [])],
+            voxel_size_nm=args.voxel_size_nm,
+            folder=args.data_folder,
+        )
+    elif args.validation:
+        raise ValueError("--validation goes with --data: phantoms are held out by themselves")
     also = args.also if args.also is not None else (list(DEMO_ALSO) if args.demo and args.data is None else [])
-    classes = (*args.classes, *(name for name in also if name not in args.classes))
+    wanted = args.classes or (list(DEMO_CLASSES) if given is None else [c for c in given.classes if c not in also])
+    classes = (*wanted, *(name for name in also if name not in wanted))
     settings = demo_settings(classes) if args.demo else TrainingSettings(classes)
     settings = replace(settings, **{k: getattr(args, k) for k in SETTINGS if getattr(args, k) is not None})
     weights = None
@@ -136,11 +174,8 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     report = console()
     trained_on: dict[str, Any]
-    if args.data is not None:
-        if args.voxel_size_nm is None:
-            raise ValueError("--data needs --voxel-size-nm Z Y X: the model is for volumes of that voxel size")
-        voxel_size_nm = tuple(args.voxel_size_nm)
-        volumes, held_out = listed_volumes(args.data, classes)
+    if given is not None:
+        voxel_size_nm, volumes, held_out = given.voxel_size_nm, given.train, given.held_out
         trained_on = {"data": [v.name for v in volumes]}
     else:
         voxel_size_nm = (PHANTOM_VOXEL_NM,) * 3
@@ -164,14 +199,18 @@ def run(args: argparse.Namespace) -> int:
     found = export(
         settings,
         state,
-        {name: args.output / f"{args.name}-{name.replace('_', '-')}" for name in args.classes},
+        {name: args.output / f"{args.name}-{name.replace('_', '-')}" for name in wanted},
         held_out,
         voxel_size_nm=voxel_size_nm,
         trained_on=trained_on,
         demo=args.data is None,
         licence=args.licence,
         device=device,
+        trained_volumes=volumes,
+        equalised=given is not None and given.equalised,
     )
+    if line := warning(next(iter(found.values()))["living_channels"]):
+        print(f"warning: {line}", file=sys.stderr)
     for name, metrics in found.items():
         print(f"{args.name}-{name.replace('_', '-')}  {json.dumps({k: metrics.get(k) for k in ('voxels', 'objects')})}")
     return 0
@@ -209,38 +248,3 @@ def phantoms(
         volumes.append(phantom_volume(first_seed + index, classes, small=index % 4 != 3))
     held_out = [phantom_volume(first_seed + 1_000_000 + index, classes, small=index == 0) for index in range(2)]
     return volumes, held_out
-
-
-def listed_volumes(path: Path, classes: tuple[str, ...]) -> tuple[list[LabelledVolume], list[LabelledVolume]]:
-    """Volumes of a JSON list: those to train on, and those held out."""
-    from cisterna.segment.training_volumes import file_volume
-
-    try:
-        entries = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is not a readable JSON list of volumes: {error}") from None
-    if not isinstance(entries, list) or not entries or not all(isinstance(e, dict) for e in entries):
-        raise ValueError(f'{path} must hold a list like [{{"image": "raw.tif", "labels": {{"er": "er.tif"}}}}]')
-    known = {"image", "labels", "bodies", "reach_voxels", "box", "mask", "invert", "held_out"}
-    train: list[LabelledVolume] = []
-    held_out: list[LabelledVolume] = []
-    for number, entry in enumerate(entries):
-        labels, bodies = entry.get("labels", {}), entry.get("bodies", {})
-        missing = [c for c in classes if c not in labels and c not in bodies]
-        if "image" not in entry or missing or set(entry) - known:
-            raise ValueError(
-                f"entry {number} of {path} needs image and labels for {', '.join(classes)}"
-                + (f"; unknown: {', '.join(sorted(set(entry) - known))}" if set(entry) - known else "")
-            )
-        here = path.parent
-        volume = file_volume(
-            here / entry["image"],
-            {name: here / labels[name] for name in classes if name in labels},
-            here / entry["mask"] if "mask" in entry else None,
-            bodies={name: here / bodies[name] for name in classes if name not in labels},
-            reach_voxels=float(entry.get("reach_voxels", 1)),
-            box=entry.get("box"),
-            invert=bool(entry.get("invert", False)),
-        )
-        (held_out if entry.get("held_out") else train).append(volume)
-    return train, held_out

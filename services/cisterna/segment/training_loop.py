@@ -16,11 +16,15 @@ import numpy as np
 import torch
 
 from cisterna.segment.accuracy import best_threshold, voxel_agreement
+from cisterna.segment.living_channels import summary, warning, watched
 from cisterna.segment.loss import balanced_cross_entropy
 from cisterna.segment.probability import IntensityRule, volume_probability
 from cisterna.segment.shared_trunk import SharedAsem
 from cisterna.segment.training_volumes import LabelledVolume, draw_patch
 from cisterna.segment.unet import CONTEXT, SMALLEST_INPUT, STRIDE
+
+KEPT = ("validation", "warning")
+"""Lines of progress that begin so are not written over."""
 
 PADDED_TRIM = 8
 """Voxels per side of a padded patch that do not count: there the padding is felt most."""
@@ -50,6 +54,8 @@ class TrainingSettings:
     intensity: float = 0.15
     noise: float = 0.0
     blur_voxels: float = 0.0
+    elastic_jitter_voxels: float = 2.0
+    rotation: bool = True
     precision: str = "float32"
     seed: int = 0
 
@@ -64,6 +70,10 @@ class TrainingSettings:
             raise ValueError(f"a padded patch is a multiple of 8 above {2 * PADDED_TRIM} voxels, got {self.patch}")
         if not self.gradient_norm >= 0:
             raise ValueError(f"the bound on the gradient's norm must be at least 0, got {self.gradient_norm}")
+        if not self.elastic_jitter_voxels >= 0:
+            raise ValueError(
+                f"control points move by at least 0 voxels (elastic deformation), got {self.elastic_jitter_voxels}"
+            )
         if self.iterations < 1 or not self.learning_rate > 0:
             raise ValueError(
                 f"training needs iterations >= 1 and a positive rate, got {self.iterations} and {self.learning_rate}"
@@ -179,10 +189,12 @@ def step(
         intensity=settings.intensity,
         noise=settings.noise,
         blur_voxels=settings.blur_voxels,
+        elastic_jitter_voxels=settings.elastic_jitter_voxels,
+        rotation=settings.rotation,
     )
     image = torch.from_numpy(patch.image)[None, None].to(device)
     truth = torch.from_numpy(patch.truth).to(device)
-    mask = torch.from_numpy(patch.mask)[None].to(device)
+    mask = torch.from_numpy(patch.mask).to(device)
     for group in state.optimiser.param_groups:
         group["lr"] = settings.rate(state.iteration)
     kind = torch.device(device).type
@@ -193,11 +205,9 @@ def step(
             inner = slice(settings.trim, -settings.trim)
             logits = state.network.forward_padded(image)[..., inner, inner, inner]
     logits = logits[0].float()
+    known = [i for i in range(len(settings.classes)) if patch.mask[i].any()] or [0]
     loss = torch.stack(
-        [
-            balanced_cross_entropy(logits[i : i + 1], truth[i : i + 1], mask, settings.balance)
-            for i in range(len(settings.classes))
-        ]
+        [balanced_cross_entropy(logits[i : i + 1], truth[i : i + 1], mask[i : i + 1], settings.balance) for i in known]
     ).mean()
     if not torch.isfinite(loss):
         raise ValueError(
@@ -216,7 +226,10 @@ def step(
 def validate(
     settings: TrainingSettings, network: SharedAsem, volumes: Sequence[LabelledVolume], device: str | torch.device
 ) -> dict[str, Any]:
-    """Voxel agreement per class on the known voxels of held-out volumes, at each class's best threshold and at 128."""
+    """Voxel agreement per class on held-out volumes, within their masks and metric masks.
+
+    At each class's best threshold, and at 128.
+    """
     network.eval()
     probabilities = [
         volume_probability(v.image, network, IntensityRule(-1.0, 1.0), device=device, after=_each_foreground)
@@ -225,14 +238,14 @@ def validate(
     network.train()
     result: dict[str, Any] = {}
     for index, name in enumerate(settings.classes):
-        pairs = list(zip(probabilities, volumes, strict=True))
-        p = np.concatenate([array[index].ravel() if v.mask is None else array[index][v.mask] for array, v in pairs])
-        t = np.concatenate([v.labels[name].ravel() if v.mask is None else v.labels[name][v.mask] for v in volumes])
+        judged = [v.judged(name) for v in volumes]
+        p = np.concatenate([array[index][where] for array, where in zip(probabilities, judged, strict=True)])
+        t = np.concatenate([v.truth(name)[where] > 0 for v, where in zip(volumes, judged, strict=True)])
         threshold = best_threshold(p, t)
         result[name] = {
             "threshold": threshold,
-            "best": asdict(voxel_agreement(p >= threshold, t > 0)),
-            "at_128": asdict(voxel_agreement(p >= 128, t > 0)),
+            "best": asdict(voxel_agreement(p >= threshold, t)),
+            "at_128": asdict(voxel_agreement(p >= 128, t)),
         }
     return result
 
@@ -295,12 +308,16 @@ def train_asem(
         now = time.monotonic()
         state.seconds = before + now - begun
         if validate_every and held_out and state.iteration % validate_every == 0:
-            found = validate(settings, state.network, held_out, device)
-            state.validations.append({"iteration": state.iteration, "classes": found})
+            with watched(state.network) as living:
+                found = validate(settings, state.network, held_out, device)
+            shares = living.shares()
+            state.validations.append({"iteration": state.iteration, "classes": found, "living_channels": shares})
             if patience and state.validations_since_best == 0:
                 state.best = {key: value.detach().clone() for key, value in state.network.state_dict().items()}
             if report:
-                report(_validation_line(state.iteration, found))
+                report("; ".join(filter(None, (_validation_line(state.iteration, found), summary(shares)))))
+                if poor := warning(shares):
+                    report(f"warning: {poor}")
         if report and now - said >= 1:
             said = now
             report(progress_line(settings, state))
@@ -349,10 +366,10 @@ def console() -> Callable[[str], None]:
     def report(line: str) -> None:
         nonlocal last
         if terminal:
-            end = "\n" if line.startswith("validation") else ""
+            end = "\n" if line.startswith(KEPT) else ""
             sys.stderr.write(f"\r{line:<100}{end}")
             sys.stderr.flush()
-        elif line.startswith("validation") or time.monotonic() - last >= 60:
+        elif line.startswith(KEPT) or time.monotonic() - last >= 60:
             last = time.monotonic()
             print(line, file=sys.stderr, flush=True)
 

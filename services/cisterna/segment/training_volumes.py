@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cisterna.chunks import reflect_indices
-from cisterna.segment.boundaries import boundaries
+from cisterna.segment.deformation import draw_deformation, nearest, sample_linear
 
 FOREGROUND_SAMPLE = 50_000
 """Foreground voxels remembered per class and volume as places to centre a patch on."""
@@ -26,14 +25,18 @@ class LabelledVolume:
     Attributes:
         name: for messages.
         image: (Z, Y, X) float32, normalised to [−1, 1].
-        labels: class → (Z, Y, X), 0 = not the class; other values are instances.
-        mask: (Z, Y, X) bool, True where the labels hold; None: everywhere.
+        labels: class → (Z, Y, X), 0 = not the class; other values are instances. A class that is missing is unknown.
+        mask: (Z, Y, X) bool, True where the labels of every class hold; None: everywhere.
+        masks: class → (Z, Y, X) bool, where its labels hold, besides ``mask``; missing: everywhere.
+        metric_masks: class → (Z, Y, X) bool, where it is judged, besides where it is known; missing: everywhere.
     """
 
     name: str
     image: NDArray[np.float32]
     labels: Mapping[str, NDArray[Any]]
     mask: NDArray[np.bool_] | None = None
+    masks: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    metric_masks: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.size == 0:
@@ -41,24 +44,36 @@ class LabelledVolume:
         if not np.isfinite(self.image).all():
             raise ValueError(f"{self.name}: the image holds NaN or infinity; mask those voxels and fill them")
         parts = [*self.labels.items(), *([("mask", self.mask)] if self.mask is not None else [])]
+        parts += [(f"the mask of {name}", part) for name, part in self.masks.items()]
+        parts += [(f"the metric mask of {name}", part) for name, part in self.metric_masks.items()]
         for name, part in parts:
             if part.shape != self.image.shape:
                 raise ValueError(
                     f"{self.name}: {name} has shape {part.shape} and the image {self.image.shape}; they must agree"
                 )
 
-    @property
-    def known(self) -> NDArray[np.bool_]:
-        """(Z, Y, X) bool: where the labels hold."""
-        return np.ones(self.image.shape, bool) if self.mask is None else self.mask
+    def known(self, name: str) -> NDArray[np.bool_]:
+        """(Z, Y, X) bool: where the labels of a class hold."""
+        if name not in self.labels:
+            return np.zeros(self.image.shape, bool)
+        given = [m for m in (self.mask, self.masks.get(name)) if m is not None]
+        return np.logical_and.reduce(given) if given else np.ones(self.image.shape, bool)
+
+    def judged(self, name: str) -> NDArray[np.bool_]:
+        """(Z, Y, X) bool: where a class counts in validation and metrics."""
+        known = self.known(name)
+        return known & self.metric_masks[name] if name in self.metric_masks else known
+
+    def truth(self, name: str) -> NDArray[Any]:
+        """(Z, Y, X): the labels of a class, nothing where it is missing."""
+        return self.labels[name] if name in self.labels else np.zeros(self.image.shape, np.uint8)
 
     @cached_property
     def foreground(self) -> dict[str, NDArray[np.intp]]:
         """Class → (n, 3) positions of up to `FOREGROUND_SAMPLE` labelled, known voxels."""
         places = {}
         for name, label in self.labels.items():
-            known = label > 0 if self.mask is None else (label > 0) & self.mask
-            found = np.flatnonzero(known)
+            found = np.flatnonzero((label > 0) & self.known(name))
             found = found[:: max(1, -(-len(found) // FOREGROUND_SAMPLE))]
             places[name] = np.stack(np.unravel_index(found, label.shape), axis=1)
         return places
@@ -71,7 +86,7 @@ class Patch:
     Attributes:
         image: (n, n, n) float32.
         truth: (classes, m, m, m) int64, 0 or 1; the central m of the n voxels.
-        mask: (m, m, m) float32, 1 where the truth is known.
+        mask: (classes, m, m, m) float32, 1 where the truth of the class is known.
     """
 
     image: NDArray[np.float32]
@@ -124,96 +139,6 @@ def phantom_volume(
     return LabelledVolume(f"phantom {seed}", normalise(image, *percentile_range(image)), labels)
 
 
-def read_volume(path: str | Path) -> NDArray[Any]:
-    """A volume (z, y, x) from a TIFF stack, a .npy file, an OME-Zarr image (level 0), a Zarr or an N5 array.
-
-    A WEBKNOSSOS dataset is a folder of such arrays: give the folder of the segmentation layer's finest magnification.
-    """
-    path = Path(path)
-    if path.is_dir():
-        from cisterna.acquire.chunked import open_chunked
-
-        stored = open_chunked(path)
-        others = [n for axis, n in zip(stored.axes, stored.shape, strict=True) if axis not in "ZYX"]
-        if sorted(a for a in stored.axes if a in "ZYX") != ["X", "Y", "Z"] or any(n != 1 for n in others):
-            raise ValueError(f"{path.name} has axes {stored.axes} of {stored.shape}; a volume has three (z, y, x)")
-        voxels = stored.read(tuple(slice(0, n) for n in stored.shape))
-        order = [stored.axes.index(axis) for axis in "ZYX"]
-        rest = [n for n in range(len(stored.axes)) if n not in order]
-        ordered: NDArray[Any] = voxels.transpose(*rest, *order).reshape([stored.shape[n] for n in order])
-        return ordered
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    if path.suffix == ".npy":
-        try:
-            array = np.load(path, allow_pickle=False)
-        except ValueError as error:
-            raise ValueError(f"{path.name} is not a plain NumPy array: {error}") from None
-    elif path.suffix.lower() in (".tif", ".tiff"):
-        import tifffile
-
-        array = tifffile.imread(path)
-    else:
-        raise ValueError(f"{path.name}: training volumes are .tif, .tiff, .npy, OME-Zarr, Zarr or N5")
-    if array.ndim != 3:
-        raise ValueError(f"{path.name} has shape {array.shape}; a volume has three axes (z, y, x)")
-    volume: NDArray[Any] = array
-    return volume
-
-
-def file_volume(
-    image: str | Path,
-    labels: Mapping[str, str | Path],
-    mask: str | Path | None = None,
-    *,
-    bodies: Mapping[str, str | Path] | None = None,
-    reach_voxels: float = 1.0,
-    box: Sequence[Sequence[int]] | None = None,
-    invert: bool = False,
-) -> LabelledVolume:
-    """A volume, or a box of one, from files; 0.1 to 99.9 percentiles of the whole image become [−1, 1].
-
-    Args:
-        image: grey values.
-        labels: class → instances or mask.
-        mask: > 0 where the labels hold.
-        bodies: class → dense segmentation whose boundaries are the class (`boundaries`, up to ``reach_voxels``).
-        reach_voxels: how far from the face between two bodies a voxel is boundary.
-        box: ((z, y, x) of the first voxel, (z, y, x) after the last); None: everything.
-        invert: membranes are bright.
-    """
-    raw = read_volume(image)
-    part = box_slices(box, raw.shape)
-    grey = normalise(raw[part], *percentile_range(raw), invert=invert)
-    truth: dict[str, NDArray[Any]] = {name: read_volume(path)[part] for name, path in labels.items()}
-    known = None if mask is None else read_volume(mask)[part] > 0
-    for name, path in (bodies or {}).items():
-        truth[name], certain = boundaries(read_volume(path)[part], reach_voxels=reach_voxels)
-        if not certain.all():
-            known = certain if known is None else known & certain
-    return LabelledVolume(Path(image).name, grey, truth, known)
-
-
-def box_slices(box: Sequence[Sequence[int]] | None, shape: Sequence[int]) -> tuple[slice, ...]:
-    """A box as slices.
-
-    Raises:
-        ValueError: it is empty, or leaves the volume.
-    """
-    if box is None:
-        return tuple(slice(0, n) for n in shape)
-    first, after = ([int(n) for n in corner] for corner in box)
-    if (
-        len(first) != 3
-        or len(after) != 3
-        or any(not 0 <= a < b <= n for a, b, n in zip(first, after, shape, strict=True))
-    ):
-        raise ValueError(
-            f"box {[first, after]} does not lie in the volume {tuple(shape)}: give [first, after] as z, y, x voxels"
-        )
-    return tuple(slice(a, b) for a, b in zip(first, after, strict=True))
-
-
 def draw_patch(
     volumes: Sequence[LabelledVolume],
     classes: Sequence[str],
@@ -225,8 +150,10 @@ def draw_patch(
     intensity: float = 0.15,
     noise: float = 0.0,
     blur_voxels: float = 0.0,
+    elastic_jitter_voxels: float = 0.0,
+    rotation: bool = False,
 ) -> Patch:
-    """A random patch with random mirroring, transposition, contrast and brightness.
+    """A random patch: deformed and turned about z, mirrored and transposed, changed in contrast and brightness.
 
     Args:
         volumes: to draw from.
@@ -238,31 +165,45 @@ def draw_patch(
         intensity: contrast and brightness change by up to this.
         noise: white noise of a standard deviation up to this is added to half of the patches.
         blur_voxels: a quarter of the patches is blurred by a Gaussian of up to this σ.
+        elastic_jitter_voxels: displacement of control points (`deformation.draw_deformation`).
+        rotation: about z, by up to a quarter turn.
     """
     window = edge - 2 * trim
+    bent = elastic_jitter_voxels > 0 or rotation
+    outer = draw_deformation(edge, rng, jitter_voxels=elastic_jitter_voxels, rotation=rotation) if bent else None
+    inner = outer.inner(trim) if outer is not None else None
     for _ in range(20):
         volume = volumes[int(rng.integers(len(volumes)))]
-        shape = np.array(volume.image.shape)
+        shape = volume.image.shape
         start = np.array([rng.integers(min(0, n - window), max(0, n - window) + 1) for n in shape])
-        present = [name for name in classes if len(volume.foreground[name])]
+        present = [name for name in classes if name in volume.labels and len(volume.foreground[name])]
         if present and rng.random() < foreground_share:
             places = volume.foreground[present[rng.integers(len(present))]]
-            start = places[rng.integers(len(places))] - rng.integers(0, window, 3)
-        inner = [reflect_indices(int(s), int(s) + window, int(n)) for s, n in zip(start, shape, strict=True)]
-        known = np.ones((window,) * 3, np.float32)
-        if volume.mask is not None:
-            known = volume.mask[np.ix_(*inner)].astype(np.float32)
-            if known.mean() < 0.75 and rng.random() < 0.95:
-                continue
+            place, within = places[rng.integers(len(places))], rng.integers(0, window, 3)
+            moved = within if inner is None else np.rint(inner.places[(slice(None), *within)]).astype(int) - trim
+            start = place - moved  # whatever the deformation, that voxel of the output shows that place
+        if inner is None:
+            at: tuple[NDArray[np.intp], ...] = np.ix_(
+                *[reflect_indices(int(s), int(s) + window, n) for s, n in zip(start, shape, strict=True)]
+            )
+        else:
+            at = nearest(shape, (start - trim).tolist(), inner)
+        known = _known(volume, classes, at, window)
+        if known.mean(axis=(1, 2, 3)).max() < 0.75 and rng.random() < 0.95:
+            continue
         break
-    outer = [reflect_indices(int(s) - trim, int(s) + window + trim, int(n)) for s, n in zip(start, shape, strict=True)]
-    image = volume.image[np.ix_(*outer)]
-    truth = np.stack([volume.labels[name][np.ix_(*inner)] > 0 for name in classes])
+    if outer is None:
+        grid = [reflect_indices(int(s) - trim, int(s) + window + trim, n) for s, n in zip(start, shape, strict=True)]
+        image = volume.image[np.ix_(*grid)]
+    else:
+        image = sample_linear(volume.image, (start - trim).tolist(), outer)
+    truth = np.stack(
+        [volume.labels[name][at] > 0 if name in volume.labels else np.zeros((window,) * 3, bool) for name in classes]
+    )
     axes = rng.permutation(3)
     flips = tuple(slice(None, None, -1) if f else slice(None) for f in rng.random(3) < 0.5)
     image = image.transpose(axes)[flips]
-    known = known.transpose(axes)[flips]
-    truth = truth.transpose(0, *(axes + 1))[(slice(None), *flips)]
+    known, truth = (part.transpose(0, *(axes + 1))[(slice(None), *flips)] for part in (known, truth))
     scale, shift = 1 + rng.uniform(-intensity, intensity), rng.uniform(-intensity, intensity)
     centre = image.mean()
     image = (image - centre) * np.float32(scale) + centre + np.float32(shift)
@@ -275,3 +216,18 @@ def draw_patch(
         np.ascontiguousarray(truth, dtype=np.int64),
         np.ascontiguousarray(known),
     )
+
+
+def _known(
+    volume: LabelledVolume, classes: Sequence[str], at: tuple[NDArray[np.intp], ...], window: int
+) -> NDArray[np.float32]:
+    """(classes, m, m, m): 1 where the labels of a class hold."""
+    known = np.ones((len(classes), *(window,) * 3), np.float32)
+    if volume.mask is not None:
+        known *= volume.mask[at]
+    for index, name in enumerate(classes):
+        if name not in volume.labels:
+            known[index] = 0
+        elif name in volume.masks:
+            known[index] *= volume.masks[name][at]
+    return known
