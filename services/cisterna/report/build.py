@@ -16,6 +16,7 @@ from cisterna.report.movie import MovieReportData, render_movie_report
 from cisterna.report.movie_figures import FrameView
 from cisterna.report.movie_source import report_film
 from cisterna.report.review_section import read_review_report
+from cisterna.report.segmentation import read_segmentation
 from cisterna.report.site_statistics import read_statistics
 from cisterna.report.stack import StackReportData, render_stack_report
 from cisterna.report.stack_source import stack_views
@@ -119,7 +120,7 @@ def read_volume(store: ObjectStore, run: RunDocument) -> VolumeReportData:
         objects=objects, sites=sites, links=links, planes=planes, er_projection=projection, er_volume_share=share,
         chance_near_er=chance, near_er_nm=near_er_nm, link_nm=float(rules["rules"].get("link_nm", 50.0)), remarks=notes,
         review=read_review_report(store, run.run_id, sites), statistics=statistics,
-        denoising=read_denoising(store, run, shape),
+        denoising=read_denoising(store, run, shape), segmentation=read_segmentation(store, run),
     )  # fmt: skip
 
 

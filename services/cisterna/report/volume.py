@@ -23,6 +23,8 @@ from cisterna.report.page import (
 )
 from cisterna.report.palette import CCV, ER_OUTLINE, SITE_CLASSES, TUBULAR_CLASSES, VESICULAR_CLASSES
 from cisterna.report.review_section import ReviewReport, review_section
+from cisterna.report.segmentation import ClassSignature, warnings_of
+from cisterna.report.segmentation_section import segmentation_section
 from cisterna.report.site_statistics import (
     SiteStatisticsReport,
     chance_section,
@@ -66,6 +68,7 @@ class VolumeReportData:
     review: ReviewReport | None = None
     statistics: SiteStatisticsReport | None = None
     denoising: DenoisingReport | None = None
+    segmentation: Sequence[ClassSignature] = ()
     first_sites: int = FIRST_SITES
 
 
@@ -80,6 +83,7 @@ def render_volume_report(data: VolumeReportData) -> str:
         levels_section(data.objects, data.sites, data.links, data.review.summary.sites if data.review else None),
         *_slices(data),
         *denoising_section(data.denoising, data.voxel_size_nm),
+        *segmentation_section(data.segmentation, data.voxel_size_nm),
         _places(data),
         _sizes(data),
         chance_section(data.statistics),
@@ -95,7 +99,7 @@ def render_volume_report(data: VolumeReportData) -> str:
         subject="FIB-SEM volume",
         run=data.run,
         lead=lead,
-        warnings=[*run_warnings(data.run), *artefact_warnings(data.denoising)],
+        warnings=[*run_warnings(data.run), *warnings_of(data.segmentation), *artefact_warnings(data.denoising)],
         sections=[*sections, provenance(data.run)],
         facts=[
             ("acquisition", data.run.acquisition),

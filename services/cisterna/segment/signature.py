@@ -77,7 +77,7 @@ def block_signature(
         threshold: what counts as positive, of 255.
 
     Returns:
-        ``input_histogram``, ``probability_histogram``: (32,) int64. ``ambiguous``, ``not_finite``, ``threshold``: ().
+        ``input_histogram``, ``probability_histogram``: (32,) int64. ``ambiguous``, ``not_finite``, ``threshold``: (1,).
         Per cube (cz, cy, cx), clipped at the far faces, of finite voxels: ``voxels``; ``level_sum`` and
         ``square_sum`` of the levels and of their squares; ``pairs`` of voxels three apart along an axis
         and ``difference_sum``, the sum of their squared differences; ``positives`` of all voxels. uint32.
@@ -103,9 +103,9 @@ def block_signature(
     return {
         "input_histogram": seen.reshape(BINS, -1).sum(axis=1),
         "probability_histogram": given.reshape(BINS, -1).sum(axis=1),
-        "ambiguous": given[AMBIGUOUS[0] : AMBIGUOUS[1] + 1].sum(),
-        "not_finite": lost[0],
-        "threshold": np.int64(threshold),
+        "ambiguous": given[AMBIGUOUS[0] : AMBIGUOUS[1] + 1].sum(keepdims=True),
+        "not_finite": lost,
+        "threshold": np.array([threshold]),
         **{name: np.concatenate([s[name] for s in slabs]) for name in slabs[0]},
     }
 
