@@ -149,10 +149,15 @@ def save_state(path: Path, settings: TrainingSettings, state: TrainingState) -> 
     os.replace(partial, path)
 
 
-def resume(path: Path, settings: TrainingSettings, device: str | torch.device = "cpu") -> TrainingState:
+def resume(
+    path: Path,
+    settings: TrainingSettings,
+    device: str | torch.device = "cpu",
+    report: Callable[[str], None] | None = None,
+) -> TrainingState:
     """Continue from a state file. Its network must have the classes and width of ``settings``.
 
-    Other settings may differ (more iterations, another rate): they hold from here on.
+    Other settings may differ (more iterations, another rate): they hold from here on, and ``report`` gets a line.
     """
     try:
         content = torch.load(path, map_location=device, weights_only=True)
@@ -165,6 +170,10 @@ def resume(path: Path, settings: TrainingSettings, device: str | torch.device = 
             raise ValueError(
                 f"{path} was trained with {name} {before[name]}, not {now}: give it the same, or start anew"
             )
+    changed = {k: (before.get(k), v) for k, v in json.loads(json.dumps(asdict(settings))).items() if before.get(k) != v}
+    if report and changed:
+        said = ", ".join(f"{k} {a} → {b}" for k, (a, b) in changed.items())
+        report(f"warning: {path.name} goes on with other settings: {said}")
     state = start(settings, device)
     state.network.load_state_dict(content["network"])
     state.optimiser.load_state_dict(content["optimiser"])
@@ -292,7 +301,7 @@ def train_asem(
         if not any(name in v.labels and len(v.foreground[name]) for v in volumes):
             raise ValueError(f"no training volume has a labelled voxel of class {name}")
     state = (
-        resume(state_file, settings, device)
+        resume(state_file, settings, device, report)
         if state_file is not None and state_file.exists()
         else start(settings, device, weights)
     )
