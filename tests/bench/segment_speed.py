@@ -1,76 +1,105 @@
-"""Segmentation side by side on one machine, same weights, same threads.
+"""Segmentation side by side on one machine, same weights, same threads, each in a process of its own.
 
-    python tests/bench/segment_speed.py [--num-fmaps 32] [--edge 256] [--threads 2]
+    python tests/bench/segment_speed.py [--num-fmaps 32] [--edge 528] [--threads 2] [--processes-gib 16 3]
 
 * sliding window: eager float32, 204³ in, 110³ out, stepping by 110: what the published program does
-* ours: aligned tiles chosen from the memory budget, channels last, upsampling folded into the next convolution
+* ours: aligned tiles chosen from a memory budget, channels last, upsampling folded into the next convolution; once for
+  each limit of `--processes-gib` on the memory of the whole process
 
 Figures are output voxels per second of complete forward passes, by the wall clock and by processor time (all threads);
-the latter is the one to read on a busy machine. The window's rate counts all of its outputs, although tiles that step
+the latter is the one to read on a busy machine. Rounds alternate between the variants, and the quickest of each counts.
+The peak is that of the process, from its start. The window's rate counts all of its outputs, although tiles that step
 by 110 change their pooling phase and leave seams; ours counts those written.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
+import json
 import math
+import resource
+import subprocess
+import sys
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from cisterna.chunks import Box
-from cisterna.segment.probability import MEMORY_BYTES, IntensityRule, bytes_per_voxel, foreground, prepare
+from cisterna.segment.probability import IntensityRule, bytes_per_voxel, foreground, prepare
 from cisterna.segment.unet import GEOMETRY, build, flop_per_voxel
 from cisterna.tiles import choose_tile, plan_tiles
 from cisterna.tiles.torch_network import torch_network
 
+PROCESS_GIB = 0.7
+"""What a process holds besides the forward pass: Python, torch, weights, the block and the result."""
 
-def seconds(run, tile: np.ndarray, rounds: int) -> tuple[float, float]:
-    """Shortest wall and processor time of a pass; one more goes before to warm up."""
-    run(tile)
-    wall, cpu = math.inf, math.inf
-    for _ in range(rounds):
-        begun, used = time.perf_counter(), time.process_time()
-        run(tile)
-        wall, cpu = min(wall, time.perf_counter() - begun), min(cpu, time.process_time() - used)
-    return wall, cpu
+
+def measured(num_fmaps: int, edge: int, threads: int, limit_gib: float | None) -> dict[str, float]:
+    """One pass of the sliding window (`limit_gib` None) or of ours, after a pass to warm up."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    plain = build(num_fmaps=num_fmaps).eval()
+    rule = IntensityRule(0, 255)
+    if limit_gib is None:
+        network, read, written = plain, (204, 204, 204), 110**3
+    else:
+        network = prepare(plain)
+        box = Box((0, 0, 0), (edge,) * 3)
+        budget = int((limit_gib - PROCESS_GIB) * 2**30)
+        tile = plan_tiles(box, GEOMETRY, choose_tile(box.shape, GEOMETRY, budget, bytes_per_voxel(network)))[0]
+        read, written = tile.read.shape, tile.write.size
+    grey = np.random.default_rng(0).integers(0, 256, (1, *read), dtype=np.uint8)
+    run = torch_network(network, before=rule.apply, after=foreground)
+    run(grey)
+    begun, used = time.perf_counter(), time.process_time()
+    run(grey)
+    return {
+        "wall_s": time.perf_counter() - begun,
+        "cpu_s": time.process_time() - used,
+        "voxels": written,
+        "read_edge": read[0],
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+
+
+def in_a_process(arguments: Sequence[object]) -> dict[str, float]:
+    done = subprocess.run([sys.executable, __file__, *map(str, arguments)], check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--num-fmaps", type=int, default=32)
-    parser.add_argument("--edge", type=int, default=256)
+    parser.add_argument("--edge", type=int, default=528, help="of the block that ours divides into tiles")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--memory-gib", type=float, default=MEMORY_BYTES / 2**30)
+    parser.add_argument("--processes-gib", type=float, nargs="+", default=[16.0, 3.0])
+    parser.add_argument("--only", type=float, help=argparse.SUPPRESS)  # a variant's own process: 0 is the window
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
-    plain = build(num_fmaps=args.num_fmaps).eval()
-    rule = IntensityRule(0, 255)
-    rng = np.random.default_rng(0)
-    rates = {}
-
-    window = rng.integers(0, 256, (1, 204, 204, 204), dtype=np.uint8)
-    run = torch_network(plain, before=rule.apply, after=foreground)
-    rates["sliding window 204 → 110"] = (*seconds(run, window, args.rounds), 110**3)
-
-    fast = prepare(copy.deepcopy(plain))
-    box = Box((0, 0, 0), (args.edge,) * 3)
-    edge = choose_tile(box.shape, GEOMETRY, int(args.memory_gib * 2**30), bytes_per_voxel(fast))
-    tiles = plan_tiles(box, GEOMETRY, edge)
-    tile = rng.integers(0, 256, (1, *tiles[0].read.shape), dtype=np.uint8)
-    run = torch_network(fast, before=rule.apply, after=foreground)
-    rates[f"ours {tiles[0].read.shape[0]} → {edge[0]}"] = (*seconds(run, tile, args.rounds), tiles[0].write.size)
-
+    if args.only is not None:
+        print(json.dumps(measured(args.num_fmaps, args.edge, args.threads, args.only or None)))
+        return
+    variants = [0.0, *args.processes_gib]
+    shared = ["--num-fmaps", args.num_fmaps, "--edge", args.edge, "--threads", args.threads]
+    found = {v: [in_a_process([*shared, "--only", v])] for v in variants}
+    for _ in range(args.rounds - 1):
+        for v in variants:
+            found[v].append(in_a_process([*shared, "--only", v]))
     cost = flop_per_voxel(args.num_fmaps) / 1e3
-    print(f"num_fmaps {args.num_fmaps}, {args.threads} threads, {cost:.0f} kFLOP a voxel in tiles of 264³")
-    for name, (wall, cpu, voxels) in rates.items():
-        rates_text = (
-            f"wall {wall:6.2f} s, {voxels / wall:7.0f} voxels/s   CPU {cpu:6.2f} s, {voxels / cpu:7.0f} voxels/s"
-        )
-        print(f"{name:26} {rates_text}")
+    print(f"num_fmaps {args.num_fmaps}, {args.threads} threads, {cost:.0f} kFLOP a voxel in tiles of 264³\n")
+    print("| | voxels/s, wall | voxels per CPU second | gain, wall | gain, CPU | peak of the process, GiB |")
+    print("|---|---|---|---|---|---|")
+    rates = {}
+    for v, rounds in found.items():
+        wall, cpu = (max(r["voxels"] / r[kind] for r in rounds) for kind in ("wall_s", "cpu_s"))
+        rates[v] = wall, cpu
+        edge, out = int(rounds[0]["read_edge"]), math.floor(rounds[0]["voxels"] ** (1 / 3) + 0.5)
+        name = f"within {v:g} GiB, {edge}³ → {out}³" if v else f"sliding window, {edge}³ → {out}³"
+        gains = " | ".join(f"{a / b:.2f}" for a, b in zip(rates[v], rates[0.0], strict=True))
+        peak = max(r["peak_gib"] for r in rounds)
+        print(f"| {name} | {wall:,.0f} | {cpu:,.0f} | {gains} | {peak:.1f} |")
 
 
 if __name__ == "__main__":
