@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch", reason="denoising needs torch")
 
 from cisterna.denoise.apply import Denoiser, IntensityRange, denoise_detectors, prepare  # noqa: E402
 from cisterna.denoise.fastfib import build  # noqa: E402
-from cisterna.denoise.upsampling import denoise_upsampled, interpolated, upsampled_halo  # noqa: E402
+from cisterna.denoise.upsampling import denoise_upsampled, upsampled_halo  # noqa: E402
 from cisterna.tiles import reflect_pad  # noqa: E402
 
 FACTOR = (5.24 / 4, 1.0, 1.0)
@@ -71,9 +71,3 @@ def test_a_short_halo_and_a_factor_below_one_are_refused(small: Denoiser) -> Non
         denoise_upsampled([padded], (halo[0] - 1, *halo[1:]), RANGE, small, FACTOR)
     with pytest.raises(ValueError, match="from 1 to 64"):
         denoise_upsampled([padded], halo, RANGE, small, (0.5, 1.0, 1.0))
-
-
-def test_interpolation_is_linear_between_voxels_and_flat_beyond() -> None:
-    ramp = np.arange(5, dtype=np.float32)[:, None, None] * np.ones((1, 2, 2), np.float32)
-    found = interpolated(ramp, [np.array([10.25, 12.0, 13.5, 99.0]), np.arange(2.0), np.arange(2.0)], (10, 0, 0))
-    assert found[:, 0, 0].tolist() == [0.25, 2.0, 3.5, 4.0]

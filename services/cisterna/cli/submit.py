@@ -376,8 +376,9 @@ def estimates(plan: Plan) -> list[Mapping[str, Any]]:
             else 0
         )
         edge = plan.acquisition.block[0]
-        # What a block costs with its halo, relative to its own voxels.
-        amplification = ((edge + halo) / edge) ** 3 if halo else 1.0
+        # What a block costs with its halo, relative to its own voxels: on the lattice that the network works on.
+        edges = [edge * f for f in s.document.get("resample") or (1.0,) * 3]
+        amplification = math.prod((n + halo) / n for n in edges)
         flop = voxels * s.flop_per_voxel * math.sqrt(amplification)
         written = sum(math.prod(i.spec.shape) * _itemsize(i.spec.dtype) for i in s.images) or voxels
         rows.append(

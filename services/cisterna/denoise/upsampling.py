@@ -6,13 +6,13 @@ it, and the network's tiles lie on its stride there.  So blocks, tiles and regio
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cisterna import lattice
 from cisterna.chunks import Box
 from cisterna.denoise.apply import Denoiser, IntensityRange, run_tile
 from cisterna.tiles import infer
@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 
 def upsampled_halo(radius: int, factor: Sequence[float]) -> tuple[int, ...]:
     """Input voxels to read on each side of a block, per axis, for a network of receptive `radius` on the fine grid."""
-    return tuple(math.ceil((radius + 1) / f) + 1 for f in factor)
+    return lattice.halo(radius, factor)
 
 
 def denoise_upsampled(
@@ -56,10 +56,7 @@ def denoise_upsampled(
         raise ValueError(f"an array of {arrays[0].shape} with halo {tuple(halo)} has no block inside")
     first = [int(o) for o in offset]
     held = [o - h for o, h in zip(first, halo, strict=True)]
-    fine = Box.from_bounds(
-        [math.floor(o * f) for o, f in zip(first, factor, strict=True)],
-        [math.floor((o + n - 1) * f) + (1 if f == 1 else 2) for o, n, f in zip(first, shape, factor, strict=True)],
-    )
+    fine = lattice.box_there(Box(tuple(first), shape), factor)
     filled = [
         np.where(np.isfinite(a), a, (r.low + r.high) / 2).astype(np.float32)
         for a, r in zip(arrays, ranges, strict=True)
@@ -68,7 +65,7 @@ def denoise_upsampled(
     def read(box: Box) -> Floats:
         # Fine voxels whose place is not held lie beyond the receptive radius of all that is kept.
         at = [np.arange(a, b) / f for a, b, f in zip(box.offset, box.end, factor, strict=True)]
-        return np.stack([interpolated(a, at, held) for a in filled])
+        return np.stack([lattice.interpolated(a, at, held) for a in filled])
 
     cleaned = infer(
         read,
@@ -78,25 +75,6 @@ def denoise_upsampled(
         tile=denoiser.tile(fine.shape) if tile is None else tile,
     )
     back = [np.arange(o, o + n) * f for o, n, f in zip(first, shape, factor, strict=True)]
-    made = np.stack([interpolated(c, back, fine.offset) for c in cleaned])
+    made = np.stack([lattice.interpolated(c, back, fine.offset) for c in cleaned])
     inner = tuple(slice(h, h + n) for h, n in zip(halo, shape, strict=True))
     return np.where(np.isfinite(np.stack([a[inner] for a in arrays])), made, np.float32(np.nan))
-
-
-def interpolated(array: Floats, at: Sequence[NDArray[np.float64]], origin: Sequence[int]) -> Floats:
-    """Linear interpolation, axis by axis, at places of the volume; `origin` is the array's first voxel there.
-
-    Places beyond the array take its last voxel.
-    """
-    for axis, (places, start) in enumerate(zip(at, origin, strict=True)):
-        below = np.floor(places)
-        weight = (places - below).astype(np.float32)
-        index = below.astype(int) - start
-        last = array.shape[axis] - 1
-        a, b = (np.take(array, np.clip(index + k, 0, last), axis=axis) for k in (0, 1))
-        if weight.any():
-            column = weight.reshape([-1 if n == axis else 1 for n in range(3)])
-            array = a + column * (b - a)
-        else:
-            array = a
-    return array

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from cisterna.lattice import halo as lattice_halo
 from cisterna.runs.acquisition import Tables, read_tables
 from cisterna.runs.building import Builder, Plan, UsedArray, find_model, range_ref, sizes, task_ref
 from cisterna.runs.fibsem_objects import plan_objects
@@ -13,6 +14,7 @@ from cisterna.runs.fibsem_sites import MEASURED_CLASSES, plan_sites
 from cisterna.runs.fibsem_statistics import Probability, plan_statistics, plan_variants
 from cisterna.runs.recipes import CLASSES, MASKS, REQUIRED_CLASSES, SENSITIVITY, FibsemRecipe, RecipeError
 from cisterna.runs.stages import VERSIONS, Needs, Stage
+from cisterna.runs.voxel_sizes import off_axes, resampling, segmentation_notes
 from cisterna.store import ObjectStore
 from cisterna.store.receipts import stage_key
 from cisterna.v1 import common_pb2, denoise_pb2, segment_pb2
@@ -53,13 +55,9 @@ def plan_fibsem(b: Builder, recipe: FibsemRecipe, uses: Mapping[str, UsedArray])
     plan_statistics(b, recipe, uses, labels, sites, widened, variants)
     if b.acquisition.detectors:
         b.arrays.update({d: s.path for d, s in b.acquisition.detectors.items()})
-    model_sizes = {tuple(m["voxel_size_nm"]) for m in b.models.values() if m.get("voxel_size_nm")}
-    for size in sorted(model_sizes):
-        if any(not math.isclose(a, s, rel_tol=0.1) for a, s in zip(b.acquisition.scale, size, strict=True)):
-            b.warnings.append(
-                f"Voxels are {sizes(b.acquisition.scale)} nm, the models were trained at {sizes(size)} nm: "
-                "expect errors at other scales."
-            )
+    b.warnings += segmentation_notes(
+        b, recipe, {c: b.models[recipe.segment.models[c]] for c in CLASSES if c in classes and c not in uses}
+    )
     assert raw.shape
     return b.finish(recipe, uses)
 
@@ -69,10 +67,8 @@ def _denoise(b: Builder, recipe: FibsemRecipe) -> Stage:
     sources = list(b.acquisition.detectors.values()) or [b.acquisition.raw]
     stride = int(model["stride"])
     factor = _upsampling(b, recipe)
-    # Upsampled: a fine voxel more than the receptive radius, and an input voxel to interpolate with.
-    halo = tuple(math.ceil((int(model["context"]) + 1) / f) + 1 for f in factor) or (
-        (math.ceil(int(model["context"]) / stride) * stride,) * 3
-    )
+    plain = (math.ceil(int(model["context"]) / stride) * stride,) * 3
+    halo = lattice_halo(int(model["context"]), factor) if factor else plain
     ranges = [{"low": s.low, "high": s.high, "invert": s.invert} for s in sources]
     precision = recipe.denoise.precision
     phase = list(b.acquisition.offset) if factor else [o % stride for o in b.acquisition.offset]
@@ -121,6 +117,12 @@ def _denoise(b: Builder, recipe: FibsemRecipe) -> Stage:
             flop_per_voxel=float(model["flop_per_voxel"]) * len(sources) * math.prod(factor),
         )
     )
+    trained = model.get("voxel_size_nm")
+    if trained and off_axes([s / f for s, f in zip(b.acquisition.scale, factor or (1.0,) * 3, strict=True)], trained):
+        b.warnings.append(
+            f"Voxels are {sizes(b.acquisition.scale)} nm, the denoising model was trained at {sizes(trained)} nm: "
+            "expect errors at other scales."
+        )
     b.arrays["denoised"] = image.path
     b.pyramids(stage, image, common_pb2.DownsampleBlockRequest.MODE_MEAN)
     return stage
@@ -151,8 +153,10 @@ def _segment(b: Builder, recipe: FibsemRecipe, class_name: str, denoised: Stage 
     path, identity = (f"{source.path}/0", b.acquisition.identity)
     if use_denoised and denoised is not None:
         path, identity = denoised.images[0].level(0), denoised.key
-    halo = (int(model["context"]),) * 3
-    reach = tuple(h + int(model["stride"]) for h in halo)
+    factor = resampling(b, recipe, class_name, model)
+    context = int(model["context"])
+    reach = lattice_halo(context + int(model["stride"]), factor) if factor else (context + int(model["stride"]),) * 3
+    halo = reach if factor else (context,) * 3
     low, high = source.low, source.high
     tables: Tables | None = None
     if model["intensity"]["rule"] == "clahe":
@@ -171,8 +175,9 @@ def _segment(b: Builder, recipe: FibsemRecipe, class_name: str, denoised: Stage 
         "input": recipe.segment.input,
         "intensity": intensity,
         "precision": precision,
+        "resample": list(factor),
     }
-    params: dict[str, Any] = {"intensity": intensity, "precision": precision}
+    params: dict[str, Any] = {"intensity": intensity, "precision": precision, "resample": list(factor)}
     inputs = {"input": identity}
     if any(b.acquisition.offset):
         document["anchor"] = params["anchor"] = list(b.acquisition.offset)
@@ -192,6 +197,7 @@ def _segment(b: Builder, recipe: FibsemRecipe, class_name: str, denoised: Stage 
             anchor=b.acquisition.offset if any(b.acquisition.offset) else None,
             equalised=b.acquisition.equalised,
             precision=precision,
+            resample=factor,
         )
 
     needs = (Needs("denoise", b.around(reach)),) if use_denoised else ()
@@ -209,7 +215,7 @@ def _segment(b: Builder, recipe: FibsemRecipe, class_name: str, denoised: Stage 
             needs=needs,
             images=(image,),
             model=model_name,
-            flop_per_voxel=float(model["flop_per_voxel"]),
+            flop_per_voxel=float(model["flop_per_voxel"]) * math.prod(factor),
         )
     )
     b.arrays[f"probability/{class_name}"] = image.path

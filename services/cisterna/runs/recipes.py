@@ -21,6 +21,9 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 UPSAMPLE = ("none", "isotropic")
 """`denoise.upsample`."""
 
+RESAMPLE = ("auto", "always", "never")
+"""`segment.resample`."""
+
 MASKS = ("cell", "organelles")
 """Arrays that `--use` takes beside the classes: where the cell is, and what else no vesicle can lie in."""
 
@@ -66,6 +69,8 @@ class SegmentRecipe:
     )
     precision: str = "float32"
     """Arithmetic of the networks: float32, bfloat16 or float16 (docs/segment.md says what each changes)."""
+    resample: str = "auto"
+    """To each model's voxel size and back: ``auto`` along axes more than 10 % off it, ``always``, or ``never``."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +183,9 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> None:
     if recipe.denoise.upsample not in UPSAMPLE:
         wrong = recipe.denoise.upsample
         raise RecipeError(f"{source}: denoise.upsample is {wrong!r}; {_nearest(wrong, UPSAMPLE)}")
+    if recipe.segment.resample not in RESAMPLE:
+        wrong = recipe.segment.resample
+        raise RecipeError(f"{source}: segment.resample is {wrong!r}; {_nearest(wrong, RESAMPLE)}")
     if recipe.segment.input == "denoised" and not recipe.denoise.enabled:
         raise RecipeError(
             f"{source}: segment.input is denoised, but denoise.enabled is false; enable it or segment raw"

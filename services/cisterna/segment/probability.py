@@ -14,6 +14,7 @@ from torch import nn
 
 from cisterna.chunks import Box
 from cisterna.segment.folded import FoldedAsem
+from cisterna.segment.resampled import resampled_halo, resampled_inference
 from cisterna.segment.unet import GEOMETRY, AsemUNet
 from cisterna.tiles import choose_tile, infer, reflect_pad, required_halo
 from cisterna.tiles.torch_network import torch_network
@@ -125,11 +126,12 @@ def block_probability(
     device: str | torch.device = "cpu",
     memory_bytes: int = MEMORY_BYTES,
     tile: int | Sequence[int] | None = None,
+    factor: Sequence[float] = (),
 ) -> NDArray[np.uint8]:
     """The probability of one block.
 
     Args:
-        block: (Z, Y, X) grey values, already with the halo (`required_halo(box, GEOMETRY)`).
+        block: (Z, Y, X) grey values, already with the halo (`block_halo`).
         origin: volume coordinates of its first voxel.
         box: what to compute, in volume coordinates.
         network: eval mode, on ``device``, of the ASEM geometry.
@@ -137,15 +139,21 @@ def block_probability(
         device: where to compute.
         memory_bytes: budget of a forward pass; chooses the tiles unless ``tile`` does.
         tile: outputs per tile and axis.
+        factor: the model's voxels per voxel of the volume and axis (`cisterna.lattice.factor_between`): the network
+            sees its own lattice, and the probability comes back on the volume's. Empty: the voxels as they are.
 
     Returns:
         uint8 of ``box.shape``; 0 = 0.0, 255 = 1.0.
     """
-    if tile is None:
-        tile = choose_tile(box.shape, GEOMETRY, memory_bytes, bytes_per_voxel(network))
-    run = torch_network(network, device=device, before=shown(rule, network), after=foreground)
-    probability: NDArray[np.uint8] = infer(block, box, run, GEOMETRY, origin=origin, tile=tile)[0]
+    probability: NDArray[np.uint8] = _inference(
+        block, origin, box, network, rule, foreground, device, memory_bytes, tile, factor
+    )[0]
     return probability
+
+
+def block_halo(box: Box, factor: Sequence[float] = ()) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Voxels (low, high), per axis, to read around a box of the volume to compute it."""
+    return resampled_halo(box, GEOMETRY, factor) if len(factor) else required_halo(box, GEOMETRY)
 
 
 def volume_probability(
@@ -156,15 +164,35 @@ def volume_probability(
     device: str | torch.device = "cpu",
     memory_bytes: int = MEMORY_BYTES,
     after: Callable[[torch.Tensor], torch.Tensor] = foreground,
+    factor: Sequence[float] = (),
 ) -> NDArray[Any]:
-    """A whole volume (Z, Y, X) at once: (C', Z, Y, X) of what ``after`` makes of the logits, edges reflected."""
+    """A whole volume (Z, Y, X) at once: (C', Z, Y, X) of what ``after`` makes of the logits, edges reflected.
+
+    ``factor``: the model's voxels per voxel of the volume, where it shall be resampled (`block_probability`).
+    """
     if volume.ndim != 3 or volume.size == 0:
         raise ValueError(f"expected a volume (z, y, x) with voxels in it, got shape {volume.shape}")
     box = Box.whole(volume.shape)
-    low, high = required_halo(box, GEOMETRY)
-    run = torch_network(network, device=device, before=shown(rule, network), after=after)
-    tile = choose_tile(box.shape, GEOMETRY, memory_bytes, bytes_per_voxel(network))
-    return infer(reflect_pad(volume, low, high), box, run, GEOMETRY, origin=[-n for n in low], tile=tile)
+    low, high = block_halo(box, factor)
+    padded, origin = reflect_pad(volume, low, high), [-n for n in low]
+    return _inference(padded, origin, box, network, rule, after, device, memory_bytes, None, factor)
+
+
+def _inference(
+    block: NDArray[Any], origin: Sequence[int], box: Box, network: nn.Module, rule: IntensityRule,
+    after: Callable[[torch.Tensor], torch.Tensor], device: str | torch.device, memory_bytes: int,
+    tile: int | Sequence[int] | None, factor: Sequence[float],
+) -> NDArray[Any]:  # fmt: skip
+    before, each = shown(rule, network), bytes_per_voxel(network)
+    if len(factor):
+        return resampled_inference(
+            block, origin, box, network, GEOMETRY, factor, limits=(rule.low, rule.high), before=before, after=after,
+            device=device, memory_bytes=memory_bytes, bytes_per_voxel=each, tile=tile,
+        )  # fmt: skip
+    if tile is None:
+        tile = choose_tile(box.shape, GEOMETRY, memory_bytes, each)
+    run = torch_network(network, device=device, before=before, after=after)
+    return infer(block, box, run, GEOMETRY, origin=origin, tile=tile)
 
 
 def shown(rule: IntensityRule, network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:

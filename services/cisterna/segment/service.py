@@ -17,14 +17,12 @@ from cisterna.clahe import Equalisation
 from cisterna.models import Model, ModelError
 from cisterna.models.digest import sha256
 from cisterna.rpc.server import Worker, serve
-from cisterna.segment.probability import IntensityRule, block_probability, memory_budget, prepare
+from cisterna.segment.probability import IntensityRule, block_halo, block_probability, memory_budget, prepare
 from cisterna.segment.signature import POSITIVE, block_signature
-from cisterna.segment.unet import GEOMETRY
 from cisterna.store import CorruptObject
 from cisterna.store.arrays import read_reflected, write_block
 from cisterna.store.parts import part_path, to_npz
 from cisterna.store.receipts import stage_folder, write_once
-from cisterna.tiles import required_halo
 from cisterna.v1 import segment_pb2_grpc
 from cisterna.v1.common_pb2 import ArrayRef, DownsampleBlockRequest, TaskReply
 from cisterna.v1.segment_pb2 import SegmentBlockRequest
@@ -52,6 +50,8 @@ class SegmentService(segment_pb2_grpc.SegmentServiceServicer):
         def read() -> tuple[Model, IntensityRule, Box, Box, NDArray[Any]]:
             if box.ndim != 3 or box.empty:
                 raise ValueError(f"a block to segment is a box of three axes (z, y, x) with voxels in it, got {box}")
+            if len(request.resample) not in (0, 3) or any(not 0 < f < 64 for f in request.resample):
+                raise ValueError(f"resampling names {list(request.resample)}; give a factor per axis (z, y, x)")
             model = self.worker.models(request.model.name, request.model.digest)
             if model.family != "asem":
                 raise ModelError(f"model {model.name} is of family {model.family}; segmentation takes asem models")
@@ -69,7 +69,7 @@ class SegmentService(segment_pb2_grpc.SegmentServiceServicer):
             # In the coordinates of the volume that the array was cut from: there tiles keep their pooling phase.
             place = box.shift(request.anchor or (0, 0, 0))
             # The network's legal sizes decide the halo: the far side is wider than its context by up to one stride.
-            low, high = required_halo(place, GEOMETRY)
+            low, high = block_halo(place, tuple(request.resample))
             block = read_reflected(self.worker.store, request.input.array.path, box, low, high, equalise)
             return model, rule, place, place.grow(low, high), block
 
@@ -80,7 +80,14 @@ class SegmentService(segment_pb2_grpc.SegmentServiceServicer):
             network = self._network(model, request.precision or "float32")
             device = self.worker.device
             probability = block_probability(
-                block, held.offset, place, network, rule, device=device, memory_bytes=memory_budget(device)
+                block,
+                held.offset,
+                place,
+                network,
+                rule,
+                device=device,
+                memory_bytes=memory_budget(device),
+                factor=tuple(request.resample),
             )
             return probability, model, rule, block[place.relative_to(held.offset).slices]
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from cisterna.v1 import common_pb2 as cisterna_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63isterna/v1/segment.proto\x12\x0b\x63isterna.v1\x1a\x18\x63isterna/v1/common.proto\"\xbf\x02\n\x13SegmentBlockRequest\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.cisterna.v1.TaskRef\x12$\n\x05input\x18\x02 \x01(\x0b\x32\x15.cisterna.v1.ChunkRef\x12%\n\x06output\x18\x03 \x01(\x0b\x32\x15.cisterna.v1.ArrayRef\x12$\n\x05model\x18\x04 \x01(\x0b\x32\x15.cisterna.v1.ModelRef\x12.\n\tintensity\x18\x05 \x01(\x0b\x32\x1b.cisterna.v1.IntensityRange\x12+\n\x0c\x65qualisation\x18\x06 \x01(\x0b\x32\x15.cisterna.v1.ArrayRef\x12\x0e\n\x06\x61nchor\x18\x07 \x03(\x04\x12\x11\n\tequalised\x18\x08 \x01(\x08\x12\x11\n\tprecision\x18\t \x01(\t2\xaa\x01\n\x0eSegmentService\x12H\n\x0cSegmentBlock\x12 .cisterna.v1.SegmentBlockRequest\x1a\x16.cisterna.v1.TaskReply\x12N\n\x0f\x44ownsampleBlock\x12#.cisterna.v1.DownsampleBlockRequest\x1a\x16.cisterna.v1.TaskReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63isterna/v1/segment.proto\x12\x0b\x63isterna.v1\x1a\x18\x63isterna/v1/common.proto\"\xd1\x02\n\x13SegmentBlockRequest\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.cisterna.v1.TaskRef\x12$\n\x05input\x18\x02 \x01(\x0b\x32\x15.cisterna.v1.ChunkRef\x12%\n\x06output\x18\x03 \x01(\x0b\x32\x15.cisterna.v1.ArrayRef\x12$\n\x05model\x18\x04 \x01(\x0b\x32\x15.cisterna.v1.ModelRef\x12.\n\tintensity\x18\x05 \x01(\x0b\x32\x1b.cisterna.v1.IntensityRange\x12+\n\x0c\x65qualisation\x18\x06 \x01(\x0b\x32\x15.cisterna.v1.ArrayRef\x12\x0e\n\x06\x61nchor\x18\x07 \x03(\x04\x12\x11\n\tequalised\x18\x08 \x01(\x08\x12\x11\n\tprecision\x18\t \x01(\t\x12\x10\n\x08resample\x18\n \x03(\x01\x32\xaa\x01\n\x0eSegmentService\x12H\n\x0cSegmentBlock\x12 .cisterna.v1.SegmentBlockRequest\x1a\x16.cisterna.v1.TaskReply\x12N\n\x0f\x44ownsampleBlock\x12#.cisterna.v1.DownsampleBlockRequest\x1a\x16.cisterna.v1.TaskReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cisterna.v1.segment_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SEGMENTBLOCKREQUEST']._serialized_start=69
-  _globals['_SEGMENTBLOCKREQUEST']._serialized_end=388
-  _globals['_SEGMENTSERVICE']._serialized_start=391
-  _globals['_SEGMENTSERVICE']._serialized_end=561
+  _globals['_SEGMENTBLOCKREQUEST']._serialized_end=406
+  _globals['_SEGMENTSERVICE']._serialized_start=409
+  _globals['_SEGMENTSERVICE']._serialized_end=579
 # @@protoc_insertion_point(module_scope)

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SegmentBlockRequest(_message.Message):
-    __slots__ = ("task", "input", "output", "model", "intensity", "equalisation", "anchor", "equalised", "precision")
+    __slots__ = ("task", "input", "output", "model", "intensity", "equalisation", "anchor", "equalised", "precision", "resample")
     TASK_FIELD_NUMBER: _ClassVar[int]
     INPUT_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +18,7 @@ class SegmentBlockRequest(_message.Message):
     ANCHOR_FIELD_NUMBER: _ClassVar[int]
     EQUALISED_FIELD_NUMBER: _ClassVar[int]
     PRECISION_FIELD_NUMBER: _ClassVar[int]
+    RESAMPLE_FIELD_NUMBER: _ClassVar[int]
     task: _common_pb2.TaskRef
     input: _common_pb2.ChunkRef
     output: _common_pb2.ArrayRef
@@ -27,4 +28,5 @@ class SegmentBlockRequest(_message.Message):
     anchor: _containers.RepeatedScalarFieldContainer[int]
     equalised: bool
     precision: str
-    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., input: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., output: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., intensity: _Optional[_Union[_common_pb2.IntensityRange, _Mapping]] = ..., equalisation: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., anchor: _Optional[_Iterable[int]] = ..., equalised: _Optional[bool] = ..., precision: _Optional[str] = ...) -> None: ...
+    resample: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, task: _Optional[_Union[_common_pb2.TaskRef, _Mapping]] = ..., input: _Optional[_Union[_common_pb2.ChunkRef, _Mapping]] = ..., output: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., intensity: _Optional[_Union[_common_pb2.IntensityRange, _Mapping]] = ..., equalisation: _Optional[_Union[_common_pb2.ArrayRef, _Mapping]] = ..., anchor: _Optional[_Iterable[int]] = ..., equalised: _Optional[bool] = ..., precision: _Optional[str] = ..., resample: _Optional[_Iterable[float]] = ...) -> None: ...
