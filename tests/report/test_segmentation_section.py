@@ -84,6 +84,10 @@ def test_bright_membranes_are_told_from_other_grey_values():
     assert "`--polarity dark`" in said
     corrected = of(signature(255 - GREY, sharp(MEMBRANE), invert=True), inverted=True)
     assert warnings_of([corrected]) == []
+    stretched = (GREY / 3).astype(np.uint8)
+    stretched[:, :4, :4] = 255
+    (said,) = warnings_of([of(signature(stretched, sharp(MEMBRANE)))])
+    assert "unlike those of the training" in said
     other = of(signature((GREY * 0.6).astype(np.uint8), sharp(MEMBRANE)))
     (said,) = warnings_of([other])
     assert "unlike those of the training" in said

@@ -37,8 +37,10 @@ LEAST_POSITIVES = 100
 """Voxels in such cubes, below which nothing is said."""
 POSSIBLE = 1e-4
 """Of the volume must have a probability of 0.3 or more before it is asked how much of it is undecided."""
-UNDECIDED_UNKNOWN = 0.3
-"""Taken for a model that does not say how much of what it finds possible it leaves undecided."""
+HESITANT = 0.2
+"""Of the way from what a model leaves undecided on its own data to everything."""
+HESITANT_UNKNOWN = 0.5
+"""For a model that does not say what it leaves undecided on its own data."""
 NEVER_DECIDED = 0.6
 FEWEST_VOXELS = 200
 WORST = 8
@@ -156,7 +158,8 @@ class ClassSignature:
     def mirrored(self) -> bool:
         if not self.far or self.own.input is None or self.mirrored_distance >= MIRRORED * self.input_distance:
             return False
-        here, own = skewness(self.input_histogram), skewness(self.own.input)
+        # without what the ends of the range hold: few very bright voxels make a tail that is none
+        here, own = skewness(self.input_histogram[1:-1]), skewness(self.own.input[1:-1])
         return here * own < 0 and min(abs(here), abs(own)) > LOPSIDED
 
     @property
@@ -166,9 +169,10 @@ class ClassSignature:
 
     @property
     def hesitant(self) -> bool:
-        """Undecided more than half-way from what the model is on its own data to everything."""
-        own = self.own_undecided if np.isfinite(self.own_undecided) else UNDECIDED_UNKNOWN
-        return not self.never_decided and bool(self.undecided > (1 + own) / 2)
+        """Much more is undecided than on the model's own data."""
+        own = self.own_undecided
+        limit = own + HESITANT * (1 - own) if np.isfinite(own) else HESITANT_UNKNOWN
+        return not self.never_decided and bool(self.undecided > limit)
 
     @property
     def featureless_share(self) -> float:
@@ -191,7 +195,9 @@ def distance(counts: Counts, own: np.ndarray | None) -> float:
 
 
 def skewness(counts: Counts) -> float:
-    """Third standardised moment of a histogram; 0 where it has no width."""
+    """Third standardised moment of a histogram; 0 where it is empty or has no width."""
+    if not counts.sum():
+        return 0.0
     at = np.arange(len(counts)) - np.average(np.arange(len(counts)), weights=counts)
     width = np.average(at**2, weights=counts) ** 0.5
     return float(np.average(at**3, weights=counts) / width**3) if width > 0 else 0.0
@@ -314,7 +320,8 @@ def warnings_of(found: Sequence[ClassSignature]) -> list[str]:
             said.append(
                 f"{_models(group)} met grey values unlike those of the training: their histogram lies "
                 f"{s.input_distance:.2f} of the input range from the model's (phantoms of other noise and contrast: up "
-                "to 0.12). Do not trust these classes before you have looked at them, or fine-tune the models."
+                "to 0.12). Look at these classes before you count them. If the histogram is a narrow peak, few very "
+                "bright or dark voxels, or empty resin, set the range: crop them away."
             )
     hesitant = [s for s in known if s.hesitant]
     if hesitant:
@@ -328,7 +335,7 @@ def warnings_of(found: Sequence[ClassSignature]) -> list[str]:
         said.append(
             "Positives where the picture has no structure (empty resin, lumen or vacuum): "
             + ", ".join(f"{100 * s.featureless_share:.0f} % of {s.name}" for s in resin)
-            + ". They are false wherever nothing can be seen; crop the volume, or raise the thresholds."
+            + ". Where nothing can be seen they are false: crop the volume, or raise the thresholds."
         )
     silent = sorted({s.model or s.name for s in known if s.own.input is None})
     if silent:
