@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from cisterna.segment.deformation import SPACING, deformation, draw_deformation, nearest, sample_linear
-from cisterna.segment.training_loop import TrainingSettings, train_asem
+from cisterna.segment.training_loop import TrainingSettings, _patches, train_asem
 from cisterna.segment.training_volumes import LabelledVolume, draw_patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -125,6 +125,14 @@ def test_a_deformed_training_resumes_bit_for_bit(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(again.network.parameters(), at_once.network.parameters(), strict=True))
     assert "iterations 3 → 6" in said[0]
     assert train_asem(replace(SMALL, elastic_jitter_voxels=0.0, rotation=False), [volume], []).losses != at_once.losses
+
+
+def test_patches_cut_ahead_beside_a_gpu_are_the_same():
+    volume = LabelledVolume("grain", grain(), {"er": (grain(seed=1) > 0.5).astype(np.uint8)})
+    cpu, ahead = (_patches(SMALL, [volume], 4, device) for device in ("cpu", "cuda"))
+    for _ in range(5):
+        assert np.array_equal(next(cpu).image, next(ahead).image)
+    ahead.close()
 
 
 @pytest.mark.parametrize(("patch", "convolutions"), [(24, "padded"), (132, "valid")])

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import re
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,8 @@ def show_model(store_url: str | None, name: str) -> int:
     if name not in store.folders("models"):
         raise UsageError(f"no model {name}: the store has {', '.join(store.folders('models')) or 'none'}")
     print(json.dumps(store.get_json(f"models/{name}/model.json"), indent=1))
+    if store.exists(f"models/{name}/card.md"):
+        print(f"to read: models/{name}/card.md in the store, with its pictures", file=sys.stderr)
     return 0
 
 

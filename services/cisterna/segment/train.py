@@ -140,7 +140,8 @@ def run(args: argparse.Namespace) -> int:
 
     from cisterna.segment.export import export
     from cisterna.segment.living_channels import warning
-    from cisterna.segment.training_loop import TrainingSettings, console, train_asem
+    from cisterna.segment.training_loop import TrainingSettings, train_asem
+    from cisterna.segment.training_progress import console
 
     given: TrainingVolumes | None = None
     if args.data is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,9 @@ from cisterna.segment.living_channels import summary, warning, watched
 from cisterna.segment.loss import balanced_cross_entropy
 from cisterna.segment.probability import IntensityRule, volume_probability
 from cisterna.segment.shared_trunk import SharedAsem
-from cisterna.segment.training_volumes import LabelledVolume, draw_patch
+from cisterna.segment.training_progress import progress_line, validation_line
+from cisterna.segment.training_volumes import LabelledVolume, Patch, draw_patch
 from cisterna.segment.unet import CONTEXT, SMALLEST_INPUT, STRIDE
-
-KEPT = ("validation", "warning")
-"""Lines of progress that begin so are not written over."""
 
 PADDED_TRIM = 8
 """Voxels per side of a padded patch that do not count: there the padding is felt most."""
@@ -183,17 +182,14 @@ def resume(
     return state
 
 
-def step(
-    settings: TrainingSettings, state: TrainingState, volumes: Sequence[LabelledVolume], device: str | torch.device
-) -> float:
-    """One iteration on one patch; returns the loss. The patch depends on seed and iteration alone."""
-    rng = np.random.default_rng([settings.seed, state.iteration])
-    patch = draw_patch(
+def patch_of(settings: TrainingSettings, volumes: Sequence[LabelledVolume], iteration: int) -> Patch:
+    """The patch of an iteration: it depends on the seed and the iteration alone."""
+    return draw_patch(
         volumes,
         settings.classes,
         settings.patch,
         settings.trim,
-        rng,
+        np.random.default_rng([settings.seed, iteration]),
         foreground_share=settings.foreground_share,
         intensity=settings.intensity,
         noise=settings.noise,
@@ -201,6 +197,10 @@ def step(
         elastic_jitter_voxels=settings.elastic_jitter_voxels,
         rotation=settings.rotation,
     )
+
+
+def step(settings: TrainingSettings, state: TrainingState, patch: Patch, device: str | torch.device) -> float:
+    """One iteration on one patch; returns the loss."""
     image = torch.from_numpy(patch.image)[None, None].to(device)
     truth = torch.from_numpy(patch.truth).to(device)
     mask = torch.from_numpy(patch.mask).to(device)
@@ -312,8 +312,9 @@ def train_asem(
     state.network.train()
     begun = saved = said = time.monotonic()
     before = state.seconds
+    ahead = _patches(settings, volumes, state.iteration, device)
     while state.iteration < settings.iterations and not (patience and state.validations_since_best >= patience):
-        state.losses.append(step(settings, state, volumes, device))
+        state.losses.append(step(settings, state, next(ahead), device))
         now = time.monotonic()
         state.seconds = before + now - begun
         if validate_every and held_out and state.iteration % validate_every == 0:
@@ -324,7 +325,7 @@ def train_asem(
             if patience and state.validations_since_best == 0:
                 state.best = {key: value.detach().clone() for key, value in state.network.state_dict().items()}
             if report:
-                report("; ".join(filter(None, (_validation_line(state.iteration, found), summary(shares)))))
+                report("; ".join(filter(None, (validation_line(state.iteration, found), summary(shares)))))
                 if poor := warning(shares):
                     report(f"warning: {poor}")
         if report and now - said >= 1:
@@ -342,44 +343,22 @@ def train_asem(
     return state
 
 
+def _patches(
+    settings: TrainingSettings, volumes: Sequence[LabelledVolume], first: int, device: str | torch.device
+) -> Iterator[Patch]:
+    """The patches from an iteration on. Beside a GPU the next one is cut while it computes."""
+    if torch.device(device).type == "cpu":
+        yield from (patch_of(settings, volumes, n) for n in itertools.count(first))
+        return
+    with ThreadPoolExecutor(1) as cutter:
+        coming = cutter.submit(patch_of, settings, volumes, first)
+        for n in itertools.count(first + 1):
+            patch = coming.result()
+            coming = cutter.submit(patch_of, settings, volumes, n)
+            yield patch
+
+
 def _score(validation: Mapping[str, Any]) -> float:
     """Mean Dice over the classes; a class without truth or prediction counts 0."""
     dice = [float(r["best"]["dice"]) for r in validation["classes"].values()]
     return float(np.mean([d if math.isfinite(d) else 0.0 for d in dice]))
-
-
-def progress_line(settings: TrainingSettings, state: TrainingState) -> str:
-    """Iteration, loss (mean of the last 50), speed and time left."""
-    recent = float(np.mean(state.losses[-50:]))
-    each = state.seconds / max(1, state.iteration)
-    left = each * (settings.iterations - state.iteration)
-    return (
-        f"iteration {state.iteration}/{settings.iterations}  loss {recent:.4f}  "
-        f"{each:.2f} s each  {left / 60:.0f} min left"
-    )
-
-
-def _validation_line(iteration: int, found: Mapping[str, Any]) -> str:
-    parts = [
-        f"{name} Dice {r['best']['dice']:.3f} (threshold {r['threshold']}, at 128 {r['at_128']['dice']:.3f})"
-        for name, r in found.items()
-    ]
-    return f"validation at {iteration}: " + "; ".join(parts)
-
-
-def console() -> Callable[[str], None]:
-    """Progress on standard error: one line rewritten on a terminal, else a line a minute."""
-    terminal = sys.stderr.isatty()
-    last = 0.0
-
-    def report(line: str) -> None:
-        nonlocal last
-        if terminal:
-            end = "\n" if line.startswith(KEPT) else ""
-            sys.stderr.write(f"\r{line:<100}{end}")
-            sys.stderr.flush()
-        elif line.startswith(KEPT) or time.monotonic() - last >= 60:
-            last = time.monotonic()
-            print(line, file=sys.stderr, flush=True)
-
-    return report
