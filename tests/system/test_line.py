@@ -25,6 +25,9 @@ def test_the_cell_run_succeeds_and_leaves_what_it_names(stack: Stack, calm_cell:
     assert any("phantoms only" in w for w in calm_cell["warnings"])
     html = store.get(f"runs/{calm_cell['run_id']}/report.html").decode()
     assert "phantoms only" in html
+    assert "How far to trust the segmentation" in html
+    assert "What the networks saw is not known" not in html
+    assert "Membranes look bright" not in html
     counts = json.loads(store.get(calm_cell["tables"]["counts"]))
     assert set(counts.get("counts", counts)) == {
         "vesicular_standalone",

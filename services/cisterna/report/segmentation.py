@@ -308,7 +308,7 @@ def warnings_of(found: Sequence[ClassSignature]) -> list[str]:
     """What a reader must know before any number: one sentence a fault, however many classes have it."""
     known = [s for s in found if s.voxels]
     said = []
-    for group in _alike(known):
+    for group in alike(known):
         s = group[0]
         if s.mirrored:
             said.append(
@@ -355,7 +355,7 @@ def _models(group: Sequence[ClassSignature]) -> str:
     return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
 
 
-def _alike(found: Sequence[ClassSignature]) -> list[list[ClassSignature]]:
+def alike(found: Sequence[ClassSignature]) -> list[list[ClassSignature]]:
     """Classes whose input and whose model's input are the same, together: one sentence for all of them."""
     groups: dict[tuple[Any, ...], list[ClassSignature]] = {}
     for s in found:

@@ -1,6 +1,7 @@
 """The part of the report that says how far to trust the segmentation."""
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,12 +9,12 @@ from matplotlib.figure import Figure
 from cisterna.report.canvas import PLATE_DPI, dress, new_figure, picture
 from cisterna.report.page import Grid, Section, number
 from cisterna.report.palette import INK, MUTED, SITE_COLOURS
-from cisterna.report.segmentation import BINS, CUBE, ClassSignature, warnings_of
+from cisterna.report.segmentation import BINS, CUBE, ClassSignature, alike, warnings_of
 
 OWN = SITE_COLOURS["tubular_mixed"]
 HEADER = (
-    "class", "model", "input from the model's", "mirrored", "possible, undecided", "model's own", "ambiguous", "own",
-    "positive", "cubes without structure", "positives in them",
+    "class", "model", "distance of input", "mirrored", "undecided of possible", "on its own data", "undecided of all",
+    "on its own data", "positive", "cubes without structure", "positives in them",
 )  # fmt: skip
 
 
@@ -92,23 +93,26 @@ def _worst(known: Sequence[ClassSignature], voxel_nm: Sequence[float]) -> list[G
 
 
 def histogram_figure(known: Sequence[ClassSignature]) -> Figure:
-    """A row a class: what the network was given, and the probability that it gave, beside the model's own."""
-    figure = new_figure(9.0, 1.5 * len(known) + 0.5)
-    plots = figure.subplots(len(known), 2, squeeze=False)
-    edges = np.linspace(0, 1, BINS + 1)
-    for row, s in zip(plots, known, strict=True):
-        last = s is known[-1]
-        pairs = ((s.input_histogram, s.own.input, (-1, 1)), (s.probability_histogram, s.own.probability, (0, 1)))
-        for n, (axes, (counts, own, (low, high))) in enumerate(zip(row, pairs, strict=True)):
-            at = low + (high - low) * edges
-            axes.stairs(counts / max(counts.sum(), 1), at, fill=True, color=MUTED, alpha=0.55, label="this run")
-            if own is not None:
-                axes.stairs(own, at, color=OWN, lw=1.4, label="the model's own")
-            if n:
-                axes.set_yscale("log")
-                axes.set_ylim(1e-6, 1.5)
-            names = ("input of the network", "probability")
-            dress(axes, names[n] if last else "", s.name if n == 0 else "")
-        if s is known[0]:
-            row[0].legend(fontsize=7.5, frameon=False, loc="upper left", labelcolor=INK)
+    """What the networks were given, once for classes that share it, and the probability of each, beside their own."""
+    panels = [
+        ("input of " + ", ".join(s.name for s in group), group[0].input_histogram, group[0].own.input, (-1, 1))
+        for group in alike(known)
+    ]
+    panels += [(f"probability of {s.name}", s.probability_histogram, s.own.probability, (0, 1)) for s in known]
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = new_figure(9.0, 2.1 * rows)
+    plots = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (title, counts, own, (low, high)) in zip(plots, panels, strict=False):
+        edges = np.linspace(low, high, BINS + 1)
+        axes.stairs(counts / max(counts.sum(), 1), edges, fill=True, color=MUTED, alpha=0.55)
+        if own is not None:
+            axes.stairs(own, edges, color=OWN, lw=1.4)
+        if low == 0:
+            axes.set_yscale("log")
+            axes.set_ylim(1e-6, 1.5)
+        dress(axes, "", "")
+        axes.set_title("\n".join(wrap(title, 46)), fontsize=9, color=INK, loc="left", pad=4)
+    for axes in plots[len(panels) :]:
+        axes.set_axis_off()
     return figure
