@@ -169,9 +169,9 @@ def _living(shares: Mapping[str, float]) -> list[str]:
     if not shares:
         return []
     lines = ["Channels above zero anywhere, by level (the poorer of its two convolutions):", ""]
-    lines += ["| level | living channels | the network sees without it |", "|---|---|---|"]
+    lines += ["| level | living channels | without it, each output would see |", "|---|---|---|"]
     lines += [
-        f"| {level} | {share:.0%}{' **(too few)**' if share < FEW else ''} | {reach_without(level)} voxels |"
+        f"| {level} | {share:.0%}{' **(too few)**' if share < FEW else ''} | {reach_without(level)} voxels around |"
         for level, share in sorted(levels(shares).items())
     ]
     return lines
