@@ -17,6 +17,7 @@ keep three quarters of their deviation (docs/segment.md).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,15 @@ CUBE = 16
 BINS = 32
 LEVELS = 256
 DISTANCE = 3
-FIRST = (0, 1, 2, 6, 7, 8, 12)
-"""Voxels of a cube that are compared with the one three further on: each stands in one pair an axis."""
 AMBIGUOUS = (77, 178)
 """Of the uint8 probability, both included: 0.3 to 0.7."""
+_PAIRS = [
+    (
+        tuple(slice(None, -DISTANCE if a == axis else None) for a in range(3)),
+        tuple(slice(DISTANCE if a == axis else 0, None) for a in range(3)),
+    )
+    for axis in range(3)
+]
 POSITIVE = 128
 """Threshold of a model that names none."""
 
@@ -99,7 +105,9 @@ def block_signature(
         given += np.bincount(probability[layer].ravel(), minlength=LEVELS)
         if finite is not None:
             lost += levels.size - np.count_nonzero(finite)
-        slabs.append({**_moments(levels, finite), "positives": _per_cube(probability[layer] >= threshold)})
+        slabs.append(
+            {**_moments(levels, finite), "positives": _per_cube(probability[layer] >= threshold, levels.shape)}
+        )
     return {
         "input_histogram": seen.reshape(BINS, -1).sum(axis=1),
         "probability_histogram": given.reshape(BINS, -1).sum(axis=1),
@@ -111,37 +119,55 @@ def block_signature(
 
 
 def _moments(levels: NDArray[np.uint8], finite: Image | None) -> dict[str, Image]:
-    """Counts and sums of one layer of cubes."""
-    wide = levels.astype(np.int32)
+    """Counts and sums of one layer of cubes, up to 16 planes."""
+    wide = levels.astype(np.int16)
     if finite is not None:
         wide[~finite] = 0
-    pairs, differences = [], []
-    for axis, length in enumerate(levels.shape):
-        first = np.array([n for n in range(length - DISTANCE) if n % CUBE in FIRST], np.intp)
-        near, far = (np.take(wide, first + d, axis) for d in (0, DISTANCE))
-        both = np.ones(near.shape, bool)
+    differences = []
+    for axis, (near, far) in enumerate(_PAIRS):
+        step = wide[far] - wide[near]
         if finite is not None:
-            both = np.take(finite, first, axis) & np.take(finite, first + DISTANCE, axis)
-        step = (near - far) * both
-        starts = np.searchsorted(first, np.arange(0, length, CUBE))
-        pairs.append(_per_cube(both, axis, starts))
-        differences.append(_per_cube(step * step, axis, starts))
-    inside = np.ones(levels.shape, bool) if finite is None else finite
+            step *= finite[far] & finite[near]
+        differences.append(_per_cube(_squares(step), levels.shape, axis))
+    voxels, pairs = _whole_layer(levels.shape) if finite is None else _counts(finite)
     return {
-        "voxels": _per_cube(inside),
-        "level_sum": _per_cube(wide),
-        "square_sum": _per_cube(wide * wide),
-        "pairs": pairs[0] + pairs[1] + pairs[2],
+        "voxels": voxels,
+        "level_sum": _per_cube(wide, levels.shape),
+        "square_sum": _per_cube(_squares(wide), levels.shape),
+        "pairs": pairs,
         "difference_sum": differences[0] + differences[1] + differences[2],
     }
 
 
-def _per_cube(values: Image, axis: int = -1, starts: NDArray[np.intp] | None = None) -> NDArray[np.uint32]:
-    """Sums over cubes, which begin at ``starts`` along ``axis``: at most 3 x 7 x 256 x 255², which 32 bits hold."""
-    for a in (2, 1, 0):
-        edges = np.arange(0, values.shape[a], CUBE) if starts is None or a != axis else starts
-        some = edges[edges < values.shape[a]]  # of a last cube there may be no pair
-        shape = tuple(len(some) if b == a else n for b, n in enumerate(values.shape))
-        sums = np.add.reduceat(values, some, axis=a, dtype=np.uint32) if len(some) else np.zeros(shape, np.uint32)
-        values = np.pad(sums, [(0, len(edges) - len(some) if b == a else 0) for b in range(3)])
-    return values
+def _counts(finite: Image) -> tuple[Image, Image]:
+    """Voxels and pairs in each cube of a layer."""
+    pairs = [_per_cube(finite[far] & finite[near], finite.shape, a) for a, (near, far) in enumerate(_PAIRS)]
+    return _per_cube(finite, finite.shape), pairs[0] + pairs[1] + pairs[2]
+
+
+@lru_cache(maxsize=8)
+def _whole_layer(shape: tuple[int, ...]) -> tuple[Image, Image]:
+    return _counts(np.ones(shape, bool))
+
+
+def _squares(values: NDArray[np.int16]) -> NDArray[np.uint16]:
+    """Of numbers from -255 to 255: the largest is 65025."""
+    size = np.abs(values).view(np.uint16)
+    return size * size
+
+
+def _per_cube(values: Image, shape: tuple[int, ...], axis: int = 0) -> NDArray[np.uint32]:
+    """Sums over the cubes of one layer of ``shape``, (1, cy, cx).
+
+    ``values`` are those of voxels, or of the pairs that begin at voxels along ``axis``; pairs of two cubes are left
+    out. At most 3 x 13 x 256 x 255² for one cube, which 32 bits hold.
+    """
+    sums = values.sum(axis=0, dtype=np.uint32)
+    whole = np.zeros(shape[1:], np.uint32)
+    whole[: sums.shape[0], : sums.shape[1]] = sums
+    if axis:
+        crossing = np.arange(shape[axis]) % CUBE >= CUBE - DISTANCE
+        whole[(slice(None),) * (axis - 1) + (crossing,)] = 0
+    for a in (0, 1):
+        whole = np.add.reduceat(whole, np.arange(0, whole.shape[a], CUBE), axis=a, dtype=np.uint32)
+    return whole[None]
