@@ -26,6 +26,7 @@ from cisterna.segment.service import SegmentService
 from cisterna.segment.unet import build
 from cisterna.store import open_store
 from cisterna.store.arrays import create_image, read_box
+from cisterna.store.parts import from_npz, part_path
 from cisterna.v1 import segment_pb2_grpc
 
 SHAPE = (13, 50, 128)
@@ -103,6 +104,14 @@ def test_blocks_are_those_of_the_volume_equalised_at_once(place: SimpleNamespace
     network = prepare(model.module())
     assert differing(whole, volume_probability(equalised(place.volume, BYTE), network, rule)[0]) <= 1e-4
     assert whole.std() > 1
+
+
+def test_what_is_counted_is_the_equalised_input(place: SimpleNamespace, whole: np.ndarray) -> None:
+    stage = plan(place, ingest(place, "raw.tif", equalise=True)).stage("segment-er")
+    parts = [from_npz(place.store.get(part_path(f"{stage.folder}/parts", n))) for n in range(stage.blocks)]
+    seen = np.sum([p["input_histogram"] for p in parts], axis=0)
+    assert np.array_equal(seen, np.histogram(equalised(place.volume, BYTE) / 255, bins=32, range=(0, 1))[0])
+    assert not np.array_equal(seen, np.histogram(place.volume / 255, bins=32, range=(0, 1))[0])
 
 
 def test_a_region_is_the_whole_inside(place: SimpleNamespace, whole: np.ndarray) -> None:
