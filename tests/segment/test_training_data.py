@@ -116,6 +116,10 @@ def test_a_list_names_masks_of_classes_and_metric_masks(tmp_path):
     (volume,) = read_training_volumes([path], classes=["er"], voxel_size_nm=(5, 5, 5)).train
     assert np.array_equal(volume.known("er"), half(0))
     assert np.array_equal(volume.judged("er"), half(0) & half(1))
+    away = tmp_path / "lists" / "data.json"
+    away.parent.mkdir()
+    away.write_text(json.dumps([entry]))
+    assert read_training_volumes([away], classes=["er"], voxel_size_nm=(5, 5, 5), folder=tmp_path).train
     held_out = read_training_volumes([path], [path], classes=["er"], voxel_size_nm=(5, 5, 5)).held_out
     assert len(held_out) == 1
     for wrong, sentence in (
@@ -199,7 +203,7 @@ def test_the_command_trains_from_task_files_and_holds_out_tasks(tmp_path, capsys
     plain.write_text(json.dumps({"grey": container(tmp_path, "grey.zarr", equalised=False)}))
     with pytest.raises(ValueError, match="equalised and others are not"):
         run(arguments(*words[:2], "--data", path, plain))
-    with pytest.raises(ValueError, match="goes with --data"):
+    with pytest.raises(ValueError, match="go with --data"):
         run(arguments("--output", tmp_path, "--validation", judged))
 
 
@@ -286,3 +290,26 @@ def test_arrays_of_webknossos_may_go_on_beyond_the_image(tmp_path):
     save(tmp_path, raw=((grain() + 1) * 100).astype(np.uint8))
     volume = file_volume(tmp_path / "raw.npy", {"er": zipped(tmp_path / "set", "d")})
     assert np.array_equal(volume.labels["er"], grain(1) > 0.5)
+
+
+def test_layers_with_their_own_paths_and_zarr_of_version_2(tmp_path, labels):
+    """A dataset over OME-Zarr images, whose level 0 is magnification 1; and axes that only the dataset names."""
+    folder = tmp_path / "arrays"
+    for level in (0, 1):
+        zarr.create_array(folder / "labels" / "er.ome.zarr" / str(level), data=labels + level, chunks=(8, 8, 8),
+                          dimension_names=["z", "y", "x"])  # fmt: skip
+    mags = [{"mag": [2**n] * 3, "path": f"./labels/er.ome.zarr/{n}"} for n in (0, 1)]
+    described = {"dataLayers": [{"name": "labels_er", "category": "segmentation", "mags": mags}]}
+    (folder / "datasource-properties.json").write_text(json.dumps(described))
+    assert np.array_equal(read_volume(folder), labels)
+    assert np.array_equal(read_volume(zipped(folder, "arrays")), labels)
+    assert np.array_equal(
+        read_volume(folder / "labels" / "er.ome.zarr" / "1"), labels + 1
+    )  # an array that is named itself
+    (folder / "datasource-properties.json").unlink()
+    with pytest.raises(ValueError, match="unpack it"):
+        read_volume(zipped(folder, "image"))
+    old = tmp_path / "old"
+    group = zarr.open_group(old / "seg", mode="a", zarr_format=2)
+    group.create_array("1-1-1", data=labels.transpose(2, 1, 0)[None], chunks=(1, 8, 8, 8))
+    assert np.array_equal(read_volume(zipped(old, "old")), labels)

@@ -23,7 +23,7 @@ from cisterna.acquire.chunked import ChunkedArray
 from cisterna.acquire.source import Grid, UnusableInput, to_nm
 
 PROPERTIES = "datasource-properties.json"
-FINEST = ("1", "1-1-1")
+FINEST = ("1-1-1", "1")
 ARRAYS = ("zarr.json", ".zarray")
 
 
@@ -46,7 +46,7 @@ def open_webknossos(path: Path) -> ChunkedArray:
         raise UnusableInput(f"{path} is no WEBKNOSSOS dataset (no {PROPERTIES}) and no .zip: check the path")
     container, wanted = split
     if container.is_dir():
-        names = [str(f.relative_to(container)) for a in ("*", "*/*") for f in container.glob(f"{a}/[z.h]*")]
+        names = [str(f.relative_to(container)) for a in ("*", "*/*", "*/*/*") for f in container.glob(f"{a}/[z.h]*")]
         return _layer(container, LocalStore(container, read_only=True), names, _properties_file(container), wanted)
     try:
         with zipfile.ZipFile(container) as archive:
@@ -136,6 +136,8 @@ def _layer(
         )
     layer = candidates[0]
     finest = [m for m in FINEST if m in found[layer]]
+    if "0" in found[layer] and "1-1-1" not in found[layer]:
+        raise UnusableInput(f"{container} is no download of WEBKNOSSOS but an image with a level 0: unpack it")
     if not finest:
         raise UnusableInput(
             f"{container} holds layer {layer} at magnifications {', '.join(sorted(found[layer]))} only: download it at "

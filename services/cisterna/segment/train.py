@@ -88,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--validation", type=Path, nargs="+", default=[], metavar="JSON", help="the same; never trained on"
     )
     source.add_argument(
-        "--data-folder", type=Path, metavar="FOLDER", help="where the containers of task files lie (beside them)"
+        "--data-folder", type=Path, metavar="FOLDER", help="where the files of lists and tasks lie (beside the JSON)"
     )
     source.add_argument(
         "--voxel-size-nm", type=float, nargs=3, metavar=("Z", "Y", "X"), help="of --data; task files say it"
@@ -156,8 +156,8 @@ def run(args: argparse.Namespace) -> int:
             voxel_size_nm=args.voxel_size_nm,
             folder=args.data_folder,
         )
-    elif args.validation:
-        raise ValueError("--validation goes with --data: phantoms are held out by themselves")
+    elif args.validation or args.data_folder:
+        raise ValueError("--validation and --data-folder go with --data: phantoms need neither")
     also = args.also if args.also is not None else (list(DEMO_ALSO) if args.demo and args.data is None else [])
     wanted = args.classes or (list(DEMO_CLASSES) if given is None else [c for c in given.classes if c not in also])
     classes = (*wanted, *(name for name in also if name not in wanted))

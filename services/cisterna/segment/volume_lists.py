@@ -48,7 +48,7 @@ def read_training_volumes(
         classes: to learn; None: those that task files label, or ``default_classes`` where there are lists.
         default_classes: of lists.
         voxel_size_nm: z, y, x; task files say it themselves, and must agree with what is given.
-        folder: where the containers of task files lie; None: beside the task file.
+        folder: where the files of lists and the containers of task files lie; None: beside the JSON file.
 
     Raises:
         ValueError: files that do not read, disagree about voxel size or equalisation, or label none of the classes.
@@ -68,7 +68,7 @@ def read_training_volumes(
         if path in tasks:
             found = [(*task_volume(path, name, classes, folder), False) for name in contents[path]]
         else:
-            found = [listed_volume(path, n, entry, classes) for n, entry in enumerate(contents[path])]
+            found = [listed_volume(path, n, entry, classes, folder) for n, entry in enumerate(contents[path])]
         for volume, flat, out in found:
             (held_out if judged_only or out else train).append(volume)
             equalised.add(flat)
@@ -118,7 +118,7 @@ def _class_of(array: str) -> str:
 
 
 def listed_volume(
-    path: Path, number: int, entry: Mapping[str, Any], classes: Sequence[str]
+    path: Path, number: int, entry: Mapping[str, Any], classes: Sequence[str], folder: Path | None = None
 ) -> tuple[LabelledVolume, bool, bool]:
     """An entry of a list: the volume, whether it is equalised, whether it is held out."""
     where = f"entry {number} of {path}"
@@ -133,7 +133,7 @@ def listed_volume(
             f"{where} needs image and labels for {', '.join(classes)}"
             + (f"; unknown: {', '.join(unknown)}" if unknown else "")
         )
-    here = path.parent
+    here = folder or path.parent
     judged = entry.get("metric_mask", {})
     judged = judged if isinstance(judged, dict) else dict.fromkeys(classes, judged)
     strangers = sorted((set(masks) | set(judged)) - set(labels) - set(bodies))
