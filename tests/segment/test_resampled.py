@@ -111,7 +111,7 @@ def test_blocks_tiles_and_pieces_of_a_network_are_those_of_the_volume(
     blocks = np.concatenate([block(volume, left, network, tile=8), block(volume, right, network)])
     assert np.abs(blocks.astype(int) - whole).max() <= 1
     monkeypatch.setattr(resampled, "PIECE_VOXELS", 2500)
-    monkeypatch.setattr(resampled, "SLAB_VOXELS", 40_000)
+    monkeypatch.setattr(resampled, "SLAB_VOXELS", {"cpu": 40_000, "cuda": 40_000})
     assert np.abs(block(volume, Box.whole(volume.shape), network).astype(int) - whole).max() <= 1
     # a lattice that began at the block instead of the volume shows
     held = right.grow(*block_halo(right, FACTOR))
