@@ -13,7 +13,7 @@ from cisterna.segment.loss import balanced_cross_entropy
 from cisterna.segment.probability import IntensityRule, prepare, volume_probability
 from cisterna.segment.shared_trunk import SharedAsem
 from cisterna.segment.train import add_arguments, run
-from cisterna.segment.training_loop import TrainingSettings, resume, train_asem
+from cisterna.segment.training_loop import TrainingSettings, patch_of, resume, start, step, train_asem
 from cisterna.segment.training_volumes import LabelledVolume, draw_patch, normalise
 from cisterna.segment.volume_files import file_volume
 from torch.nn import functional
@@ -173,6 +173,22 @@ def test_learning_rate_rises_and_falls():
     assert np.argmax(rates) in (9, 10)
     assert rates[-1] == pytest.approx(0.1, abs=0.01)
     assert {replace(SMALL, iterations=100).rate(i) for i in range(100)} == {1e-3}
+
+
+def test_a_rate_by_fan_in_moves_every_level_alike():
+    """Adam's first step moves each weight by the rate, so a layer's sum moves by the rate times its inputs."""
+    settings = replace(SMALL, num_fmaps=2, rate_by_fan_in=True, warm_up=0, gradient_norm=0.0)
+    state = start(settings)
+    before = {name: value.clone() for name, value in state.network.state_dict().items()}
+    step(settings, state, patch_of(settings, [blobs()], 0), "cpu")
+    moved = {
+        name: float((value - before[name]).abs().max()) * value.shape[1]
+        for name, value in state.network.state_dict().items()
+        if value.ndim == 5
+    }
+    narrow = "unet.l_conv.0.conv_pass.0.weight"  # its one input is fewer than the finest level has: the whole rate
+    assert moved.pop(narrow) == pytest.approx(settings.learning_rate, rel=1e-3)
+    assert list(moved.values()) == pytest.approx([2 * settings.learning_rate] * len(moved), rel=1e-2)
 
 
 def test_one_class_leaves_the_shared_network_as_it_was():

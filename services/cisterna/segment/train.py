@@ -28,6 +28,7 @@ SETTINGS = (
     "warm_up",
     "weight_decay",
     "gradient_norm",
+    "rate_by_fan_in",
     "balance",
     "foreground_share",
     "intensity",
@@ -106,6 +107,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--warm-up", type=int, help="iterations over which the rate rises (0)")
     how.add_argument("--weight-decay", type=float, help="(3e-5)")
     how.add_argument("--gradient-norm", type=float, help="gradients are shortened to this norm, 0: never (1)")
+    how.add_argument(
+        "--rate-by-fan-in", action=argparse.BooleanOptionalAction,
+        help="each layer's rate in inverse proportion to its inputs, so that no level dies at a high rate (no)",
+    )  # fmt: skip
     how.add_argument("--balance", type=float, help="1: classes weigh the same in a block, 0: voxels do (1)")
     how.add_argument("--foreground-share", type=float, help="of patches centred on a class (0.8)")
     how.add_argument("--intensity", type=float, help="contrast and brightness change by up to this (0.15)")

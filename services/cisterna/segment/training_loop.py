@@ -48,6 +48,7 @@ class TrainingSettings:
     warm_up: int = 0
     weight_decay: float = 3e-5
     gradient_norm: float = 1.0
+    rate_by_fan_in: bool = False
     balance: float = 1.0
     foreground_share: float = 0.8
     intensity: float = 0.15
@@ -125,8 +126,24 @@ def start(
     if weights is not None:
         network.take(weights)
     network = network.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimiser = torch.optim.Adam(
+        _groups(network, settings), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
     return TrainingState(network, optimiser)
+
+
+def _groups(network: SharedAsem, settings: TrainingSettings) -> list[dict[str, Any]]:
+    """Parameters with the share of the learning rate that is theirs.
+
+    Adam moves every weight by about the rate, so the sum over a layer's inputs moves with their number: what suits the
+    finest level throws the activations of the coarsest about until its channels are dead. In inverse proportion to the
+    number of inputs all levels move alike (Yang et al., NeurIPS 2021, "Tensor Programs V").
+    """
+    if not settings.rate_by_fan_in:
+        return [{"params": list(network.parameters()), "share": 1.0}]
+    finest = settings.num_fmaps
+    layers = [m for m in network.modules() if isinstance(m, torch.nn.Conv3d)]
+    return [{"params": list(m.parameters()), "share": min(1.0, finest / m.in_channels)} for m in layers]
 
 
 def save_state(path: Path, settings: TrainingSettings, state: TrainingState) -> None:
@@ -163,12 +180,10 @@ def resume(
         before = json.loads(content["settings"])
     except Exception as error:  # damaged bytes fail in whatever way the reader meets them first
         raise ValueError(f"{path} is not a state file of this training ({type(error).__name__}): start anew") from None
-    for name in ("classes", "num_fmaps"):
-        now = asdict(settings)[name]
-        if list(np.atleast_1d(before[name])) != list(np.atleast_1d(now)):
-            raise ValueError(
-                f"{path} was trained with {name} {before[name]}, not {now}: give it the same, or start anew"
-            )
+    for name in ("classes", "num_fmaps", "rate_by_fan_in"):
+        now, then = asdict(settings)[name], before.get(name, False)
+        if list(np.atleast_1d(then)) != list(np.atleast_1d(now)):
+            raise ValueError(f"{path} was trained with {name} {then}, not {now}: give it the same, or start anew")
     changed = {k: (before.get(k), v) for k, v in json.loads(json.dumps(asdict(settings))).items() if before.get(k) != v}
     if report and changed:
         said = ", ".join(f"{k} {a} → {b}" for k, (a, b) in changed.items())
@@ -176,6 +191,8 @@ def resume(
     state = start(settings, device)
     state.network.load_state_dict(content["network"])
     state.optimiser.load_state_dict(content["optimiser"])
+    for group in state.optimiser.param_groups:
+        group.setdefault("share", 1.0)  # states written before rates had shares
     state.iteration, state.seconds = content["iteration"], content["seconds"]
     state.losses, state.validations = list(content["losses"]), json.loads(content["validations"])
     state.best = dict(content.get("best", {}))
@@ -205,7 +222,7 @@ def step(settings: TrainingSettings, state: TrainingState, patch: Patch, device:
     truth = torch.from_numpy(patch.truth).to(device)
     mask = torch.from_numpy(patch.mask).to(device)
     for group in state.optimiser.param_groups:
-        group["lr"] = settings.rate(state.iteration)
+        group["lr"] = settings.rate(state.iteration) * group["share"]
     kind = torch.device(device).type
     with torch.autocast(kind, torch.bfloat16, enabled=settings.precision == "bfloat16"):
         if settings.convolutions == "valid":
