@@ -33,9 +33,9 @@ TRAINED, VALIDATED, SCORED = (0, 168), (168, 200), (200, 250)
 CHOICE = ((0, 50), (50, 100), (100, 150), (150, 200))
 """Slabs, as thick as the scored one, on which the watershed is chosen; the network has learnt from most of them."""
 TRAINING = (
-    "--num-fmaps 12 --convolutions padded --patch 64 --learning-rate 1e-3 --final-learning-rate 1e-5 --warm-up 100 "
-    "--weight-decay 0 --gradient-norm 0.5 --balance 0.5 --foreground-share 0 --intensity 0.2 --noise 0.15 "
-    "--blur-voxels 1 --elastic-jitter-voxels 0 --no-rotation --precision bfloat16 --threads 1 --validate-every 1000 "
+    "--num-fmaps 12 --convolutions padded --patch 56 --learning-rate 1.5e-3 --final-learning-rate 1.5e-5 --warm-up 300 "
+    "--rate-by-fan-in --weight-decay 0 --gradient-norm 0.5 --balance 0.5 --foreground-share 0 --intensity 0.2 "
+    "--noise 0.15 --blur-voxels 1 --elastic-jitter-voxels 0 --no-rotation --precision bfloat16 --threads 1 --validate-every 1000 "
     "--seed 3"
 )
 
@@ -133,7 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--iterations", type=int, default=9000)
+    parser.add_argument("--iterations", type=int, default=5000)
     args = parser.parse_args()
     model = trained_model(args.data, args.work, args.iterations)
     spec = read_model_folder(model).spec
