@@ -35,8 +35,8 @@ CHOICE = ((0, 50), (50, 100), (100, 150), (150, 200))
 TRAINING = (
     "--num-fmaps 12 --convolutions padded --patch 56 --learning-rate 1.5e-3 --final-learning-rate 1.5e-5 --warm-up 300 "
     "--rate-by-fan-in --weight-decay 0 --gradient-norm 0.5 --balance 0.5 --foreground-share 0 --intensity 0.2 "
-    "--noise 0.15 --blur-voxels 1 --elastic-jitter-voxels 0 --no-rotation --precision bfloat16 --threads 1 --validate-every 1000 "
-    "--seed 3"
+    "--noise 0.15 --blur-voxels 1 --elastic-jitter-voxels 0 --no-rotation --precision bfloat16 --threads 1 "
+    "--validate-every 1000 --seed 3"
 )
 
 
